@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -199,9 +200,9 @@ def test_a_fork_reads_what_its_parent_encrypted(key: EncryptionKey) -> None:
 
 
 def test_the_documents_say_how_many_devices_find_room(key: EncryptionKey) -> None:
-    """The bound is in MiB, and keys take 27 MB, which are 26."""
+    """The bound is in MiB, and keys take 27 MB, which are 26: as they are compressed, a few kilobytes more or less."""
     text = " ".join((REPO / "docs" / "operations.md").read_text(encoding="utf-8").split())
-    size = key.evaluation.chunk(0).total
+    size = math.ceil(key.evaluation.chunk(0).total / 1e5) * 100_000
     assert f"all together, 1,024 by default: {(1_024 << 20) // size} devices" in text
     assert f"allow 768 MiB of evaluation keys, of {(768 << 20) // size} devices" in text
     assert f"uploads its evaluation keys once: {size / 1e6:.0f} MB" in text
