@@ -36,7 +36,7 @@ from training.network.config import CONFIGS, Config, named
 from training.network.devices import PRECISIONS
 from training.network.model import build_model
 from training.network.quick_weights import drawn_by_numpy
-from training.network.weights_npz import load_weights_npz, save_weights_npz
+from training.network.weights_npz import Weights, load_weights_npz, mean_of, save_weights_npz
 from training.output import write_json
 
 
@@ -154,12 +154,12 @@ def _teacher(backbone: str, path: Path, side: int) -> keras.Model:
     return network
 
 
-def _mean_weights(network: keras.Model, starts: Sequence[Path]) -> list[NDArray[np.float32]]:
+def _mean_weights(network: keras.Model, starts: Sequence[Path]) -> Weights:
     found = []
     for start in starts:
         load_weights_npz(network, start)
         found.append(network.get_weights())
-    return [np.mean(same, axis=0) for same in zip(*found, strict=True)]
+    return mean_of(found)
 
 
 def _line(photos: PackedPhotos, logits: NDArray[np.float32]) -> str:

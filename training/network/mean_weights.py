@@ -13,24 +13,20 @@ none of the runs has learned from.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import keras
-import numpy as np
-from numpy.typing import NDArray
 
 from securesplit.errors import ConfigError
 from training import command
-from training.data.dataset import Dataset, centre_square
+from training.data.dataset import Dataset
 from training.network import run_record, validation
 from training.network.config import Config
 from training.network.model import shipped_network
-from training.network.train import arranged
-
-Weights = list[NDArray[np.float32]]
+from training.network.train import arranged, digest_of, squares
+from training.network.weights_npz import Weights, mean_of
 
 
 def weights_of(network: keras.Model, run: Path) -> Weights:
@@ -46,11 +42,6 @@ def weights_of(network: keras.Model, run: Path) -> Weights:
         raise ConfigError(message, hint="name folders of its runs") from None
     found: Weights = network.get_weights()
     return found
-
-
-def mean(weights: Sequence[Weights]) -> Weights:
-    """Of each weight, the mean over networks."""
-    return [np.mean(same, axis=0) for same in zip(*weights, strict=True)]
 
 
 def on_the_way(start: Weights, end: Weights, share: float) -> Weights:
@@ -81,12 +72,10 @@ def main() -> None:
     config = common_config(args.mean_of)
     network = shipped_network(config.backbone, config.side)
     start, *ends = (weights_of(network, run) for run in (args.start, *args.mean_of))
-    network.set_weights(on_the_way(start, mean(ends), args.share))
+    network.set_weights(on_the_way(start, mean_of(ends), args.share))
     photos = arranged(config, Dataset.read(args.data, args.run.parent / "pixels")).split("val", config.side)
-    logits = network.predict(centre_square(photos.pixels), batch_size=64, verbose=0)["malignant"][:, 0]
+    logits = network.predict(squares(photos, config.side), batch_size=64, verbose=0)["malignant"][:, 0]
     figures = validation.figures(photos, logits)
-    args.run.mkdir(parents=True, exist_ok=True)
-    network.save_weights(str(run_record.best_weights(args.run)))
     told = {
         "epoch": 0,
         **figures,
@@ -96,13 +85,13 @@ def main() -> None:
         "config": config.to_json(),
         "command": "python -m training.network.mean_weights",
     }
-    run_record.write_best_epoch(args.run, told)
+    run_record.write_best(args.run, network, told)
     print(" ".join(f"{name} {value:.4f}" for name, value in figures.items()))
 
 
 def _told(run: Path) -> dict[str, str]:
     """Name and weights of a run, for the record."""
-    return {"run": run.name, "weights_sha256": hashlib.sha256(run_record.best_weights(run).read_bytes()).hexdigest()}
+    return {"run": run.name, "weights_sha256": digest_of(run_record.best_weights(run))}
 
 
 if __name__ == "__main__":

@@ -102,6 +102,13 @@ def write_best_epoch(run: Path, figures: Mapping[str, Any]) -> None:
     write_json(best_weights(run).with_suffix(".json"), figures, indent=None)
 
 
+def write_best(run: Path, network: Any, figures: Mapping[str, Any]) -> None:
+    """Keep in `run` the weights of a Keras `network` that no epoch of it trained, and note their figures."""
+    run.mkdir(parents=True, exist_ok=True)
+    network.save_weights(str(best_weights(run)))
+    write_best_epoch(run, figures)
+
+
 def config_of(run: Path) -> Config:
     """The configuration that the run in `run` is of.
 

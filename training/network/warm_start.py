@@ -217,7 +217,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.npz is None:
         network, noted = _of_bundle(Bundle.load(args.bundle))
-        _write(args.run, network, noted)
+        run_record.write_best(args.run, network, noted)
     else:
         _write_run(args.run, args.npz)
 
@@ -239,7 +239,7 @@ def _write_run(folder: Path, file: Path) -> None:
     load_weights_npz(network, file)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     if told is None:
-        _write(folder, network, {"epoch": 0, "weights_sha256": digest})
+        run_record.write_best(folder, network, {"epoch": 0, "weights_sha256": digest})
         return
     config, noted = told
     made_from: run_record.MadeFrom = {
@@ -252,14 +252,8 @@ def _write_run(folder: Path, file: Path) -> None:
     run = run_record.RunRecord(folder, made_from, {name: noted[name] for name in MEASURED if name in noted}, 0)
     run.check()
     run.begin()
-    _write(folder, network, {"epoch": 0, "weights_sha256": digest, **noted})
+    run_record.write_best(folder, network, {"epoch": 0, "weights_sha256": digest, **noted})
     run.end({name: value for name, value in noted.items() if name.startswith("val_")})
-
-
-def _write(run: Path, network: keras.Model, noted: dict[str, Any]) -> None:
-    run.mkdir(parents=True, exist_ok=True)
-    network.save_weights(str(run_record.best_weights(run)))
-    run_record.write_best_epoch(run, noted)
 
 
 if __name__ == "__main__":

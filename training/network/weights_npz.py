@@ -1,15 +1,25 @@
-"""A network's weights as one compressed NumPy archive of half precision, to carry between machines and backends."""
+"""A network's weights as arrays: their mean, and one compressed archive of half precision to carry between machines."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from securesplit.atomic import atomic_write
 from securesplit.errors import ConfigError
 from training.output import NO_ARCHIVE
+
+Weights = list[NDArray[np.float32]]
+"""What ``get_weights`` of a network gives."""
+
+
+def mean_of(weights: Sequence[Weights]) -> Weights:
+    """Of each weight, the mean over networks."""
+    return [np.mean(same, axis=0) for same in zip(*weights, strict=True)]
 
 
 def save_weights_npz(network: keras.Model, path: Path) -> None:
