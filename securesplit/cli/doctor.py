@@ -115,7 +115,7 @@ def _examine(
     yield from explained("encryption", lambda: encryption.check_encryption(state, wanted=wanted))
     yield machine.check_confinement()
     if worker is not None:
-        yield encryption.check_worker(worker)
+        yield encryption.check_worker(worker, model, wanted=wanted)
     if connect and client is not None:
         try:
             check_certs(ctx)

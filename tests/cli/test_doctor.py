@@ -36,6 +36,7 @@ from securesplit.device.ledger import LEDGER_FILE, Ledger
 from securesplit.device.noise_key import load_secret
 from securesplit.errors import PhotoError
 from securesplit.imaging import isolated
+from securesplit.model import Bundle
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.pki import keystore
 from securesplit.privacy.accounting import Loss
@@ -510,10 +511,10 @@ def test_a_state_on_a_full_disk_is_moved_and_not_left_behind(tmp_path: Path, mon
     assert "or move the whole folder and name it with --state or SECURESPLIT_STATE" in problem.hint
 
 
-def metrics_page(keys: KeyStatus | None, returns: int = 0) -> bytes:
+def metrics_page(keys: KeyStatus | None, returns: int = 0, bundle_id: str = "") -> bytes:
     counters = Counters()
     counters.key_returns = returns
-    collector = WorkerCollector(counters, bundle_id="", pool=PoolSettings(), ends=dict)
+    collector = WorkerCollector(counters, bundle_id=bundle_id, pool=PoolSettings(), ends=dict)
     none = Status(1, 0, 0, 0, {}, (), was_ready=True, is_draining=False, silent_s=0.0, expires_at=NOW, keys=keys)
     return collector.page(none)
 
@@ -534,16 +535,29 @@ MIB = 1 << 20
 )
 def test_the_store_of_a_worker(page: bytes, level: str, message: str) -> None:
     with serve_page(page) as address:
-        found = check_worker(address)
+        found = check_worker(address, None, wanted=True)
     assert (found.level, message in found.message) == (level, True), found.message
     assert found.exit_code == (2 if level == "error" else 0)
     if level == "warning":
         assert re.search(r"--evaluation-key-memory (400|9\d)\b", found.hint)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "level", "exit_code"), [(True, "error", 8), (False, "ok", 0)], ids=["wanted", "not wanted"]
+)
+def test_a_worker_without_tenseal_cannot_serve_the_default(wanted: bool, level: str, exit_code: int) -> None:
+    """One that serves the bundle which this machine has, and so could."""
+    with serve_page(metrics_page(None, bundle_id=Bundle.load().id)) as address:
+        found = check_worker(address, None, wanted=wanted)
+    assert (found.level, found.exit_code) == (level, exit_code)
+    assert "takes no ciphertexts" in found.message
+    assert "TenSEAL was not installed" in found.message
+    assert ("--privacy certified" in found.hint) is wanted
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "nowhere", "127.0.0.1:x", "[::1"])
 def test_a_worker_without_metrics_is_an_error_with_a_hint(address: str) -> None:
-    found = check_worker(address)
+    found = check_worker(address, None, wanted=True)
     assert (found.level, found.exit_code) == ("error", 2)
     assert "--metrics" in found.hint
 
@@ -554,7 +568,7 @@ def test_a_page_that_is_no_worker_s_is_an_error_with_a_hint(limit: str | None) -
     lines = ["securesplit_evaluation_key_wanted_bytes 1"]
     lines += [] if limit is None else [f"securesplit_evaluation_key_limit_bytes {limit}"]
     with serve_page("\n".join(lines).encode()) as address:
-        found = check_worker(address)
+        found = check_worker(address, None, wanted=True)
     assert (found.level, found.exit_code) == ("error", 2)
     assert "--metrics" in found.hint
 
@@ -563,7 +577,7 @@ def test_a_page_that_drips_holds_doctor_up_for_its_timeout_alone(monkeypatch: py
     monkeypatch.setattr(encryption, "_TIMEOUT_S", 0.3)
     with dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n") as address:
         start = time.monotonic()
-        found = check_worker(address)
+        found = check_worker(address, None, wanted=True)
         took_less_than(3.0, start)
     assert (found.level, found.message) == ("error", f"no worker's metrics at {address} (timed out)")
 

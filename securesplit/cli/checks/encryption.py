@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from securesplit.cli.checks import Finding, failure, ok, warning
 from securesplit.cli.checks.machine import elsewhere, existing
 from securesplit.encrypted import seal
-from securesplit.errors import ConfigError, SecureSplitError
+from securesplit.errors import ConfigError, SecureSplitError, WorkerError
 from securesplit.text import counted, day_of, in_shell
 from securesplit.user_folders import mode_open_to_others
 from securesplit.worker.healthcheck import FAULTS, fetch
@@ -25,6 +25,7 @@ SUBJECT, KEYS, WORKER, DISTRUSTED = "encryption", "evaluation keys", "worker's k
 _KEY_BYTES = 30e6
 _TIMEOUT_S = 5.0
 _METRIC = re.compile(r"securesplit_(evaluation_\w+) ([0-9.e+]+)")
+_BUNDLE = re.compile(r'securesplit_build_info\{.*\bbundle="([^"]*)"')
 _NAMES = tuple(f"evaluation_key{end}" for end in ("s", "_bytes", "_limit_bytes", "_wanted_bytes"))
 _NAMES += ("evaluation_key_returns_total", "evaluation_key_waiting_clients")
 
@@ -102,38 +103,61 @@ def _room(folder: Path) -> Iterator[Finding]:
         yield warning(SUBJECT, f"evaluation keys take 27 MB, and only {free / 1e6:.0f} MB are free for {folder}", hint)
 
 
-def check_worker(address: str) -> Finding:
+def check_worker(address: str, model: Path | None, *, wanted: bool) -> Finding:
     """How a worker on this machine does with the evaluation keys of its devices.
 
     Args:
         address: ``HOST:PORT`` of its ``--metrics``.
+        model: folder of the bundle; None for the one in the package.
+        wanted: a diagnosis would use the preset.
     """
     try:
-        seen = _metrics(address)
+        bundle_id, seen = _metrics(address)
     except FAULTS as error:
         hint = "start the worker with --metrics, and name that address here"
         return failure(WORKER, ConfigError(f"no worker's metrics at {address} ({error})", hint=hint))
     limit = seen["evaluation_key_limit_bytes"]
     if not limit:
-        return ok(WORKER, f"the worker at {address} takes no ciphertexts, and holds no evaluation keys")
+        message = f"the worker at {address} takes no ciphertexts, and holds no evaluation keys"
+        if not _has_preset(model, bundle_id):
+            return ok(WORKER, message)
+        message = f"{message}: TenSEAL was not installed there when it started"
+        if not wanted:
+            return ok(WORKER, message)
+        hint = (
+            "install tenseal for the Python that runs it, and start it again; or have devices use --privacy certified"
+        )
+        return failure(WORKER, WorkerError(message, hint=hint))
     held = counted(int(seen["evaluation_keys"]), "device")
     message = f"it holds those of {held}, {_mib(seen['evaluation_key_bytes'])} of {_mib(limit)} MiB"
     returns, waiting = int(seen["evaluation_key_returns_total"]), int(seen["evaluation_key_waiting_clients"])
-    wanted = seen["evaluation_key_wanted_bytes"]
-    if wanted <= limit and not waiting:
+    asked = seen["evaluation_key_wanted_bytes"]
+    if asked <= limit and not waiting:
         return ok(WORKER, f"{message}; since it started {counted(returns, 'upload')} of keys that had made room")
-    message = f"{message}; {_mib(wanted)} MiB were asked for within the last hour, and {waiting} wait for room"
-    hint = f"start it with --evaluation-key-memory {_mib(max(wanted, limit + _KEY_BYTES))}, if it has the memory"
+    message = f"{message}; {_mib(asked)} MiB were asked for within the last hour, and {waiting} wait for room"
+    hint = f"start it with --evaluation-key-memory {_mib(max(asked, limit + _KEY_BYTES))}, if it has the memory"
     return warning(WORKER, message, hint)
 
 
-def _metrics(address: str) -> Mapping[str, float]:
-    """The numbers of evaluation keys; raises where nothing there has them."""
+def _has_preset(model: Path | None, bundle_id: str) -> bool:
+    """Whether the bundle here is that one, and has the preset."""
+    from securesplit.model import Bundle
+
+    try:
+        bundle = Bundle.load(model)
+    except SecureSplitError:  # which the check of the bundle says
+        return False
+    return bundle.id == bundle_id and bundle.manifest.encrypted is not None
+
+
+def _metrics(address: str) -> tuple[str, Mapping[str, float]]:
+    """The bundle that is served, and the numbers of evaluation keys; raises where nothing there has them."""
     _, page = fetch(address, "/metrics", within_s=_TIMEOUT_S)
+    bundle_id = _BUNDLE.search(page)
     found = {name: float(value) for name, value in _METRIC.findall(page)}
-    if not all(isfinite(found.get(name, nan)) for name in _NAMES):
+    if bundle_id is None or not all(isfinite(found.get(name, nan)) for name in _NAMES):
         raise ValueError("it is no worker of this version")
-    return found
+    return bundle_id[1], found
 
 
 def _mib(size: float) -> int:
