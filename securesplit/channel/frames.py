@@ -23,6 +23,7 @@ _HEADER = struct.Struct(">4sBBHQQ16s")
 HEADER_BYTES = _HEADER.size  # 40
 SESSION_BYTES = 16
 IDENTITY_BYTES = 32
+REF_BITS = 64
 NO_SESSION = bytes(SESSION_BYTES)
 MAX_BODY_BYTES = 1 << 20  # bytes; a raw cut of 16×16×320 float32, the largest in docs/design.md, is 320 KiB
 MAX_ERROR_DETAIL_BYTES = 256  # bytes; a TLS alert takes 24 and a bundle identity 32

@@ -145,7 +145,7 @@ class AsyncConnection(BaseConnection):
 
     async def _persist(self, inquiry: Inquiry[T], retries: RetryState, before_sending: BeforeSending) -> T:
         """Try until there is an answer, no endpoint is left, or no time."""
-        ref, lacking = next(self._refs), None
+        ref, lacking = self._new_ref(), None
         while True:
             if self._context.closed:
                 raise UnreachableError("the connection was closed", hint="keep it open until the last answer")
@@ -164,7 +164,7 @@ class AsyncConnection(BaseConnection):
                 )
                 found = await _in_thread(conclude) if inquiry.is_slow else conclude()
             except KeyNeeded as needed:
-                ref, lacking = next(self._refs), needed.keys
+                ref, lacking = self._new_ref(), needed.keys
             except Retry as retry:
                 lacking = None
                 await asyncio.sleep(self._selector.failed(retry, tried, retries))
@@ -196,7 +196,7 @@ class AsyncConnection(BaseConnection):
             start_s, try_s = time.perf_counter(), min(self._timeouts.try_s, deadline.left_s)
             session.pieces += len(chunks)
             plaintexts = [chunk.plaintext(int(deadline.left_s * 1_000)) for chunk in chunks]
-            exchanges = await _all(session.ask(next(self._refs), each, try_s, _nothing) for each in plaintexts)
+            exchanges = await _all(session.ask(self._new_ref(), each, try_s, _nothing) for each in plaintexts)
             took_s = time.perf_counter() - start_s
             upload.take([exchange.plaintext for exchange in exchanges], took_s)
             self._uploading.add(took_s)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import abc
-import itertools
+import secrets
 import time
 from collections.abc import Callable, Sequence
 
+from securesplit.channel.frames import REF_BITS
 from securesplit.config import check_timeout_s
 from securesplit.pki.credentials import Credentials
 from securesplit.transport.failover import EndpointSelector, RetryState, Timeouts, UploadTime
@@ -43,7 +44,6 @@ class BaseConnection(abc.ABC):
         self._timeouts = timeouts or Timeouts(total_s=check_timeout_s(timeout_s))
         self._selector = EndpointSelector(endpoints, self._timeouts)
         self._credentials, self._identity, self._server_name = credentials, bundle_identity, server_name
-        self._refs = itertools.count(1)
         self._uploading = UploadTime()
         self._fruitless = [FruitlessUploads(clock) for _ in self._selector.endpoints]
         self._start()
@@ -60,3 +60,12 @@ class BaseConnection(abc.ABC):
     def _new_retries(self) -> RetryState:
         """Of a request that begins now."""
         return RetryState(self._timeouts, uploading=self._uploading)
+
+    @staticmethod
+    def _new_ref() -> int:
+        """A request's id, never 0, which is nobody's.
+
+        Drawn, since it is in clear text: counted ids tell a worker how much others are asked, and whoever listens in
+        two networks that both heard one device.
+        """
+        return secrets.randbits(REF_BITS) or 1

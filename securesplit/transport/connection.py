@@ -205,7 +205,7 @@ class Connection(BaseConnection):
 
     def _persist(self, opened: _Opened, inquiry: Inquiry[T], retries: RetryState, before_sending: BeforeSending) -> T:
         """Try until there is an answer, no endpoint is left, or no time."""
-        ref, lacking = next(self._refs), None
+        ref, lacking = self._new_ref(), None
         while True:
             tried = self._selector.choose(retries)
             endpoint = self._selector.endpoints[tried]
@@ -217,7 +217,7 @@ class Connection(BaseConnection):
                 (exchange,) = self._ask(opened, tried, {ref: request}, retries, before_sending)
                 found = inquiry.conclude(exchange, request.frame_bytes, retries.deadline.elapsed_s, endpoint)
             except KeyNeeded as needed:
-                ref, lacking = next(self._refs), needed.keys
+                ref, lacking = self._new_ref(), needed.keys
             except Retry as retry:
                 lacking = None
                 time.sleep(self._selector.failed(retry, tried, retries))
@@ -241,7 +241,7 @@ class Connection(BaseConnection):
                 raise _unusable(opened)
             retries.pieces[tried] += len(chunks)
             start_s = time.perf_counter()
-            exchanges = self._ask(opened, tried, {next(self._refs): one for one in chunks}, retries, _nothing)
+            exchanges = self._ask(opened, tried, {self._new_ref(): one for one in chunks}, retries, _nothing)
             took_s = time.perf_counter() - start_s
             upload.take([exchange.plaintext for exchange in exchanges], took_s)
             self._uploading.add(took_s)

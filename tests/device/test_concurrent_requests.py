@@ -71,7 +71,7 @@ def test_one_worker_has_several_requests_under_way_each_with_its_own_time(tmp_pa
 
     def answer_the_first(request: Request) -> tuple[int, bytes]:
         asked[request.ref] = request.plaintext
-        nobody = request.ref if len(asked) == 1 else request.ref + (1 << 40)
+        nobody = request.ref if len(asked) == 1 else request.ref ^ 1
         return nobody, tensor.encode(np.array([0.0, 1.0], np.float32))
 
     with posing(answer_the_first, Bundle.load().identity) as worker:
