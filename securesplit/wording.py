@@ -77,8 +77,10 @@ def headline(risk: Risk | None) -> str:
 
 
 def advice(risk: Risk | None, *, is_close: bool = True) -> str:
-    """What to do, whatever the number; `is_close`: the threshold lies within the interval."""
+    """What to do, whatever the number; None: no answer. `is_close`: the threshold lies within the interval."""
     match risk:
+        case "low":
+            return _("This is no all-clear: see a doctor if it changes, bleeds or worries you.")
         case "borderline" if is_close:
             return _("Too close to call: have a doctor look at it, soon if it changes, bleeds or worries you.")
         case "borderline":
@@ -208,9 +210,9 @@ def unlearned(found: Unlearned, *, has_figures: bool) -> str:
     return f"{said} {measured}"
 
 
-def refused(refusal: Refusal) -> tuple[str, str]:
-    """What is wrong with a photo, and what to do about it."""
-    return _(refusal.detail), _(refusal.advice)
+def refused(refusal: Refusal) -> tuple[str, str, str]:
+    """What is wrong with a photo, what to do about it, and about the mole, which nothing was said of."""
+    return _(refusal.detail), _(refusal.advice), advice(None)
 
 
 def explanation(diagnosis: Diagnosis) -> Iterator[str]:

@@ -8,13 +8,16 @@ from dataclasses import replace
 import pytest
 
 from securesplit import i18n, wording
+from securesplit.cli.output import show_refusal
 from securesplit.results import (
+    REFUSALS,
     Accuracy,
     DevicePrivacy,
     Diagnosis,
     Interval,
     ModelInfo,
     PrivacyInfo,
+    Refusal,
     RefusalReason,
     Timing,
     Unlearned,
@@ -90,6 +93,25 @@ def test_too_close_to_call_only_where_the_threshold_lies_within_the_interval(
     answer = replace(ANSWER, interval=interval and Interval(*interval), never_low=never_low)
     assert answer.risk == "borderline"
     assert Words.of(answer).advice.startswith("Too close to call" if is_close else "This is no all-clear")
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_when_to_see_a_doctor_is_said_whatever_the_answer(language: str) -> None:
+    signs, no_all_clear = {
+        "en": ("changes, bleeds or worries you", "This is no all-clear"),
+        "ko": ("변하거나 피가 나거나 걱정되면", "안심해도 된다는 뜻이 아닙니다"),
+    }[language]
+    with i18n.using(language):
+        assert all(signs in wording.advice(risk) for risk in ("low", "borderline", "raised", None))
+        assert wording.advice("low").startswith(no_all_clear), "that the risk is low is not that there is none"
+
+
+@pytest.mark.parametrize("reason", REFUSALS)
+def test_a_photo_without_an_answer_puts_nobody_off_the_doctor(
+    reason: RefusalReason, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_refusal(Refusal("mole.jpg", reason, ModelInfo("m", "sha256:0")))
+    assert capsys.readouterr().out.splitlines()[-1].strip() == wording.advice(None)
 
 
 def test_what_was_measured_is_not_said_of_a_photo_that_would_have_been_refused() -> None:

@@ -112,10 +112,11 @@ def show(diagnosis: Diagnosis, title: str, *, explain: bool) -> None:
 
 def show_refusal(refusal: Refusal, *, has_anyway: bool = True) -> None:
     """Why there is no answer, and what to do; `has_anyway`: whether the command can be told to ask all the same."""
-    detail, advice = wording.refused(refusal)
+    detail, advice, regardless = wording.refused(refusal)
     terminal.heading(refusal.photo, _("refused, {detail} ({reason})", detail=detail, reason=refusal.reason), "magenta")
     terminal.answer(f"  {advice}")
     if has_anyway:
         terminal.answer("  " + _("Nothing was sent: an answer would say nothing about the mole (--anyway gives it)."))
     else:
         terminal.answer("  " + _("Nothing was sent: an answer would say nothing about the mole."))
+    terminal.answer(f"  {regardless}")

@@ -12,7 +12,9 @@ from securesplit.text import well_formed
 REFUSALS: dict[RefusalReason, tuple[str, str]] = {
     "blur": (
         gettext_noop("the photo is blurred"),
-        gettext_noop("hold the phone steady, about 5 cm away, tap on the mole to focus, and take it again"),
+        gettext_noop(
+            "take it again: hold the phone steady, tap on the mole to focus, go further away if it stays blurred"
+        ),
     ),
     "lighting": (
         gettext_noop("the photo is too dark or too bright"),

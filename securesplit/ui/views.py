@@ -60,10 +60,11 @@ def _warning(spec: ReleaseSpec) -> str | None:
 
 def refusal(refused: Refusal, pixels: NDArray[np.uint8], whole: Canvas | None) -> dict[str, Any]:
     """A photo that was not asked about, with what the network would have seen of it, ``(side, side, 3) uint8``."""
-    detail, advice = wording.refused(refused)
+    detail, advice, regardless = wording.refused(refused)
     return {
         "detail": detail,
         "advice": advice,
+        "regardless": regardless,
         "crop": pictures.canvas(pixels),
         "whole": whole,
         "square": refused.crop,

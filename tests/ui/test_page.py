@@ -150,6 +150,7 @@ def test_every_reason_has_its_page(reason: str) -> None:
     refusal = Refusal("mole.jpg", reason, ModelInfo("m", "id"), crop=crop)  # type: ignore[arg-type]
     shown = render("refused.html", **views.refusal(refusal, draw_lesion(3, 32), None))
     assert all(html.escape(words, quote=False) in shown for words in REFUSALS[reason])
+    assert "See a doctor if it changes, bleeds or worries you." in shown, "there is no answer to wait for"
     assert "mole.jpg" not in shown
 
 
