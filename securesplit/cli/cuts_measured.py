@@ -144,7 +144,10 @@ def _photos(network: Any, wanted: Wanted) -> Collection:
 
     height, width = (int(n) for n in network.input_shape[1:3])
     if height != width:
-        raise ConfigError(f"the network takes photos of {height}×{width}, not square ones")
+        raise ConfigError(
+            f"the network takes photos of {height}×{width}, not square ones",
+            hint="save it for square photos, such as the device takes them, or of any size",
+        )
     return photos.load(wanted.data, height, auxiliary=cut_leakage.AUXILIARY, targets=cut_leakage.TARGETS)
 
 

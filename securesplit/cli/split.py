@@ -144,7 +144,10 @@ def _photos(folder: Path | None, shape: tuple[Any, ...]) -> NDArray[np.uint8]:
 
     side = int(shape[0])
     if shape[0] != shape[1]:
-        raise ConfigError(f"the network takes photos of {shape[0]}×{shape[1]}, not square ones")
+        raise ConfigError(
+            f"the network takes photos of {shape[0]}×{shape[1]}, not square ones",
+            hint="save it for square photos, such as the device takes them, or of any size",
+        )
     if folder is None:
         return np.stack([draw_lesion(seed, side) for seed in range(DRAWN_PHOTOS)])
     found = []

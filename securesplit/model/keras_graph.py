@@ -72,7 +72,7 @@ def unfold(network: Any, side: int) -> Any:
         )
     height, width = (side if edge is None else int(edge) for edge in shapes[0][1:3])
     check_edges((height, width))
-    photo = keras.Input((height, width, 3), name="photo")
+    photo = keras.Input((height, width, 3), name=once("photo", set(_names(network)), mark="_"))
     try:
         flat = keras.Model(photo, _apply(_functional(network), photo), name=network.name)
     except ValueError as error:
@@ -119,6 +119,25 @@ def check_edges(edges: Sequence[int]) -> None:
 def _functional(network: Any) -> Any:
     """Where the graph of a network is: a Sequential holds another one."""
     return getattr(network, "_functional", None) or network
+
+
+def _names(network: Any) -> Iterator[str]:
+    """Of all layers but inputs, also of those of the networks inside it."""
+    for operation, index in _in_order(_functional(network).outputs):
+        if not operation._inbound_nodes[index].is_input:  # noqa: SLF001  (where Keras keeps its graph)
+            yield operation.name
+        if hasattr(_functional(operation), "outputs"):
+            yield from _names(operation)
+
+
+def with_output(network: Any, output: Any) -> Any:
+    """`network` with another output, computed of its own tensors; what computes it gets names that no layer has."""
+    taken = {operation.name for operation in network.operations}
+    for operation, _ in _in_order([output]):
+        if operation not in network.operations:
+            operation.name = once(operation.name, taken, mark="_")
+            taken.add(operation.name)
+    return load_keras().Model(network.input, output, name=network.name)
 
 
 def _apply(network: Any, inputs: Any) -> Any:

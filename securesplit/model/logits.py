@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.errors import ConfigError
-from securesplit.model.keras_graph import history, load_keras
+from securesplit.model.keras_graph import history, load_keras, with_output
 
 PROBES = 16
 """Random inputs that show what a function does."""
@@ -55,7 +55,7 @@ def logit_network(network: Any) -> Any:
     if size == 2:
         both = keras.ops.log_sigmoid(logits) if kind == "sigmoid" else logits
         logits = both[:, 1:] - both[:, :1]
-    return keras.Model(network.input, logits, name=network.name)
+    return with_output(network, logits)
 
 
 def _refusal(ending: str) -> ConfigError:

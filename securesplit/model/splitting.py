@@ -144,7 +144,7 @@ def split_at(network: Any, layer: str) -> tuple[Any, Any, Cut]:
     cut = find_cut(graph.nodes, graph.outputs, layer)
     tensor = graph.tensors[layer]
     place = list(graph.tensors).index(layer)
-    start = keras.Input(batch_shape=tensor.shape, name="release")
+    start = keras.Input(batch_shape=tensor.shape, name=once("release", graph.tensors, mark="_"))
     computed = {id(tensor): start}
     replay(graph.steps[place + 1 :], computed)
     answer = keras.tree.pack_sequence_as(network.output, [computed[id(t)] for t in network.outputs])

@@ -25,6 +25,7 @@ import keras
 from securesplit.errors import BundleError, ConfigError
 from securesplit.model.backbones import BACKBONES
 from securesplit.model.keras_graph import graph_of, unfold
+from securesplit.model.logits import logit_network
 from securesplit.model.splitting import choose_output, list_cuts, load_network, split_at
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
@@ -181,6 +182,25 @@ def test_layers_applied_again_get_names_that_no_layer_has() -> None:
     for name in names:
         head, tail, _ = split_at(network, name)
         assert np.abs(run(tail, run(head, PHOTOS)) - run(network, PHOTOS)).max() <= 1e-5
+
+
+@pytest.mark.parametrize("end", [None, "sigmoid", "softmax"])
+def test_layers_may_be_called_as_what_is_added_to_a_network(end: str | None) -> None:
+    """A network from a file: Keras counts the names of its layers there not among those that it has given."""
+    photo = keras.Input((SIDE, SIDE, 3), name="camera")
+    x = photo
+    for name in ("photo", "release", "reshape", "get_item", "get_item_1", "subtract", "log_sigmoid", "rescaling"):
+        x = keras.layers.Rescaling(1.01, name=name)(x)
+    x = keras.layers.GlobalAveragePooling2D(name="head")(x)
+    saved = keras.Model(photo, keras.layers.Dense(2 if end else 1, end, name="tail")(x))
+    keras.utils.clear_session()
+    network = logit_network(unfold(saved, SIDE))
+    whole = run(network, PHOTOS)
+    names = [cut.layer for cut in list_cuts(network)]
+    assert {"photo", "release", "reshape", "log_sigmoid", "head"} <= set(names)
+    for name in ("photo", "release", "reshape", "head"):
+        head, tail, _ = split_at(network, name)
+        assert np.abs(run(tail, run(head, PHOTOS)) - whole).max() <= 1e-5 * np.abs(whole).max()
 
 
 def test_windows_of_a_photo_are_no_cut() -> None:
