@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from securesplit import atomic
 from securesplit.audit import judge, markdown, page, plots
 from securesplit.audit.context import AuditContext
 from securesplit.audit.goals import Goal
@@ -20,7 +21,7 @@ def finish(audit: Audit) -> JudgedAudit:
 
 
 def write(audit: JudgedAudit, context: AuditContext, out: Path) -> list[Path]:
-    """Write everything into `out`; return the files."""
+    """Write everything into `out`, for its owner alone, as photos are shown; return the files."""
     rows = plots.rows(audit, context.rebuilt_photos[:GALLERY], context.pictures)
     frontier, identification = plots.frontier(audit), plots.identification(audit)
     shown = page.Plots(
@@ -34,7 +35,8 @@ def write(audit: JudgedAudit, context: AuditContext, out: Path) -> list[Path]:
     files["report.md"] = markdown.tables(audit).encode()
     files["report.html"] = page.render(audit, shown).encode()
     for name, content in files.items():
-        (out / name).write_bytes(content)
+        with atomic.atomic_write(out / name) as draft:
+            atomic.create(draft, content)
     return [out / name for name in files]
 
 

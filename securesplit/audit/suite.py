@@ -76,7 +76,9 @@ def prepare(
     _check_heads(bundle, [preset.spec.base for preset in attacked.values()])
     most = _counts(affordable(bundle, 60 * profile.minutes * RUNNING, encrypts), profile)
     work = out / "work"
-    (work / "pictures").mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
+    work.mkdir(mode=0o700, exist_ok=True)  # noise-free releases, of which photos are rebuilt, and what was rebuilt
+    (work / "pictures").mkdir(exist_ok=True)
     claim = Claim.of(work / "audit.json", bundle, profile, [preset.spec.mechanism for preset in attacked.values()])
     progress("reading the photos")
     collection = _photos(bundle, data, claim, most, ends_s=[started + 60 * profile.minutes * part for part in READING])

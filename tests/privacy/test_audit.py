@@ -30,10 +30,14 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory):
-    out = tmp_path_factory.mktemp("audit")
-    context = suite.prepare(Bundle.load(), None, out, SOME, ("none", "certified"), lambda _: None)
-    audit = report.finish(suite.run(context, lambda _: None))
-    files = report.write(audit, context, out)
+    out = tmp_path_factory.mktemp("audit") / "new"
+    before = os.umask(0o022)
+    try:
+        context = suite.prepare(Bundle.load(), None, out, SOME, ("none", "certified"), lambda _: None)
+        audit = report.finish(suite.run(context, lambda _: None))
+        files = report.write(audit, context, out)
+    finally:
+        os.umask(before)
     return context, audit, files, out
 
 
@@ -58,6 +62,15 @@ def test_it_writes_json_plots_and_one_page(audited, found):
     for plot in ("frontier", "identification", "gallery"):
         with Image.open(out / f"{plot}.png") as image:
             assert min(image.size) > 100
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+def test_photos_and_what_they_are_rebuilt_from_are_for_their_owner_alone(audited):
+    """Its pictures show photos, and the noise-free releases of `none` are as good as photos."""
+    files, out = audited[2], audited[3]
+    open_to_others = [path for path in (*files, out / "work") if path.stat().st_mode & 0o077]
+    assert open_to_others == []
+    assert {path.relative_to(out).parts[0] for path in out.rglob("*.npz")} == {"work"}
 
 
 def test_the_page_stands_alone(audited):
