@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from securesplit.atomic import atomic_folder_replacement, atomic_write, write_text_atomic
 from securesplit.errors import ConfigError
 from securesplit.model import Bundle
+from securesplit.model.formats import WEIGHTS
 from securesplit.text import figures_json
 
 NO_ARCHIVE = (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile)
@@ -30,6 +33,40 @@ def write_arrays(file: Path, arrays: Mapping[str, Any]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(file) as own, own.open("wb") as stream:
         np.savez(stream, **arrays)
+
+
+def write_array(file: Path, array: NDArray[Any]) -> None:
+    """Put `array` into `file`, a ``.npy``; numpy's own ``save`` says of a full disk how many values it took, no more.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with atomic_write(file) as own, own.open("wb") as stream:
+        whole = np.ascontiguousarray(array)
+        np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(whole))
+        stream.write(whole.data)
+
+
+class _Memory(io.BytesIO):
+    """Where Keras, which looks at its name, puts weights together."""
+
+    def __str__(self) -> str:
+        return WEIGHTS
+
+
+def write_weights(network: Any, file: Path) -> None:
+    """Put the weights of a Keras `network`, its optimizer's too, into `file`, whose name ends in ``.weights.h5``.
+
+    HDF5 is given memory to write to: on a full disk it fails again at each object that it lets go of, and may end the
+    process.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    content = _Memory()
+    network.save_weights(content)
+    with atomic_write(file) as own:
+        own.write_bytes(content.getbuffer())
 
 
 @contextmanager

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from securesplit.atomic import atomic_write, write_text_atomic
+from securesplit.atomic import write_text_atomic
 from securesplit.audit.photos import SUFFIXES
 from securesplit.imaging.listing import SUFFIXES as ANY_SUFFIX
 from securesplit.imaging.pillow_image import facts_of
@@ -30,6 +30,7 @@ from securesplit.results import Kind
 from training.data.collection import is_collection, merged
 from training.data.photo import DX_CLASSES, SPLITS, DataError, Photo, is_malignant, one_of, read_all, readable, rows_of
 from training.data.splits import split_by_picture
+from training.output import write_array
 
 LABELS = ("benign", "malignant")
 COLUMNS = frozenset({"image_id", "split", "dx", "lesion_id", "group", "dx_type", "age", "sex", "localization"})
@@ -328,8 +329,7 @@ def load_split(photos: Sequence[Photo], *, height: int, width: int, cache: Path)
     if not file.is_file():
         pixels = np.stack(read_all([p.path for p in photos], lambda path: _frame(path, height, width)))
         cache.mkdir(parents=True, exist_ok=True)
-        with atomic_write(file) as own:
-            np.save(own, pixels)
+        write_array(file, pixels)
     return Split(tuple(photos), np.load(file))
 
 

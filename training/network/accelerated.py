@@ -37,7 +37,7 @@ from training.network.devices import PRECISIONS
 from training.network.model import build_model
 from training.network.quick_weights import drawn_by_numpy
 from training.network.weights_npz import Weights, load_weights_npz, mean_of, save_weights_npz
-from training.output import write_json
+from training.output import write_arrays, write_json
 
 
 def rows_of(photos: PackedPhotos, config: Config, held: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
@@ -106,7 +106,8 @@ def train(
     logits = answers(squares)
     out.mkdir(parents=True, exist_ok=True)
     save_weights_npz(network, out / "network.npz")
-    np.savez(out / "answers.npz", logits=logits, source=measured.source, malignant=measured.malignant)
+    given = {"logits": logits, "source": measured.source, "malignant": measured.malignant}
+    write_arrays(out / "answers.npz", given)
     result = {
         "config": config.to_json(),
         "steps": steps,

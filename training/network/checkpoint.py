@@ -11,7 +11,7 @@ from pathlib import Path
 
 import keras
 
-from training.output import write_json
+from training.output import write_json, write_weights
 
 NOTE = "epoch.json"
 
@@ -48,7 +48,7 @@ class Backup(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untype
         """Write, note, and then delete what was before."""
         self._folder.mkdir(parents=True, exist_ok=True)
         kept = weights_of(self._folder, epoch + 1)
-        self.model.save_weights(str(kept))
+        write_weights(self.model, kept)
         write_json(self._folder / NOTE, {"epoch": epoch + 1}, indent=None)
         for other in self._folder.glob("*.weights.h5"):
             if other != kept:

@@ -22,6 +22,7 @@ from securesplit.errors import ConfigError
 from securesplit.model.formats import WEIGHTS
 from training import command
 from training.data.photo import SIDE
+from training.output import write_weights
 
 NAME = "dinov2_small"
 WIDTH, HEADS, BLOCKS, PATCH = 384, 6, 12, 14
@@ -227,7 +228,7 @@ def main() -> None:
     network = build(args.side)
     load_safetensors(network, args.safetensors)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    network.save_weights(args.out)
+    write_weights(network, args.out)
 
 
 if __name__ == "__main__":

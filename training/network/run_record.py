@@ -21,7 +21,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 from securesplit.errors import ConfigError
 from training.network.config import DEFAULTS, Config, current_names
-from training.output import write_json
+from training.output import write_json, write_weights
 
 SCHEMA = "securesplit.run/1"
 FILE = "run.json"
@@ -105,7 +105,7 @@ def write_best_epoch(run: Path, figures: Mapping[str, Any]) -> None:
 def write_best(run: Path, network: Any, figures: Mapping[str, Any]) -> None:
     """Keep in `run` the weights of a Keras `network` that no epoch of it trained, and note their figures."""
     run.mkdir(parents=True, exist_ok=True)
-    network.save_weights(str(best_weights(run)))
+    write_weights(network, best_weights(run))
     write_best_epoch(run, figures)
 
 

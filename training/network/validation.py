@@ -16,7 +16,7 @@ from securesplit.atomic import write_text_atomic
 from securesplit.errors import ConfigError
 from training.data.dataset import Labelled
 from training.data.photo import without_fold
-from training.output import write_json
+from training.output import write_json, write_weights
 
 
 class DivergedError(ConfigError):
@@ -99,7 +99,7 @@ class KeepBest(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         better = self._monitor is None or score[self._monitor] > self._best_so_far(self._monitor)
         partial = self._best.with_name("partial.weights.h5")
         if better or self._together:
-            self.model.save_weights(str(partial))
+            write_weights(self.model, partial)
         if better:
             partial.replace(self._best)
             write_json(self._record, {"epoch": epoch + 1, **score}, indent=None)

@@ -13,15 +13,18 @@ settings of *that*, and the report says so.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import keras
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from securesplit.errors import ConfigError
 from training import command
@@ -139,6 +142,21 @@ def search(config: Config, data: Dataset, out: Path, *, trials: int, keep_runs: 
     return study
 
 
+@contextlib.contextmanager
+def database_told(out: Path) -> Iterator[None]:
+    """Within the block, what the database of the search under `out` cannot do is an error for people.
+
+    Raises:
+        ConfigError: it cannot be read or written.
+    """
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError) as error:
+        reason = getattr(error.__cause__ or error, "orig", None) or error  # what SQLite says, without the statement
+        hint = "may it be read and written, and is the disk full? The same command goes on where it was"
+        raise ConfigError(f"cannot use {out / 'search.db'} ({reason})", hint=hint) from None
+
+
 def main() -> None:
     """Command line."""
     parser = common_arguments(__doc__)
@@ -147,11 +165,12 @@ def main() -> None:
     parser.add_argument("--keep-runs", action="store_true", help="keep the weights of every trial")
     args: Mapping[str, Any] = vars(parser.parse_args())
     data = Dataset.read(args["data"], args["out"] / "pixels")
-    study = search(
-        *(named(args["config"], args["set"]), data, args["out"]),
-        **{name: args[name] for name in ("trials", "keep_runs", "weights", "start", "precision")},
-    )
-    print(f"best: {study.best_params}, {study.best_value:.4f}; {args['out']}/search.md, search.json, search.png")
+    with database_told(args["out"]):
+        study = search(
+            *(named(args["config"], args["set"]), data, args["out"]),
+            **{name: args[name] for name in ("trials", "keep_runs", "weights", "start", "precision")},
+        )
+        print(f"best: {study.best_params}, {study.best_value:.4f}; {args['out']}/search.md, search.json, search.png")
 
 
 if __name__ == "__main__":

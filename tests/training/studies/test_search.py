@@ -15,6 +15,7 @@ from PIL import Image
 from securesplit.errors import ConfigError
 from tests.training.drawn_photos import draw_isic, listed
 from tests.training.forked import LINE, Forks
+from tests.training.full_disk import largest_file
 from training.network.config import Config, named
 
 NEEDED = ("tensorflow", "optuna")
@@ -48,6 +49,23 @@ def test_the_first_epoch_stops_no_trial_and_the_second_may(tmp_path: Path) -> No
     assert not trial.should_prune()
     trial.report(0.3, 2)
     assert trial.should_prune()
+
+
+@pytest.mark.parametrize("how", ["full", "damaged"])
+def test_a_database_that_cannot_be_used_is_an_error_with_a_hint(tmp_path: Path, how: str) -> None:
+    search = pytest.importorskip("training.studies.search")
+
+    def use() -> None:
+        study = search.open_study(tmp_path, seed=1)
+        with largest_file(1 << 17):
+            for number in range(200):
+                study.enqueue_trial({"dropout": number / 1000}, user_attrs={"text": "x" * 1000})
+
+    if how == "damaged":
+        (tmp_path / "search.db").write_bytes(b"no database" * 100)
+    with pytest.raises(ConfigError, match=r"cannot use .*search\.db \(") as caught, search.database_told(tmp_path):
+        use()
+    assert "is the disk full" in caught.value.hint
 
 
 def test_a_search_of_other_photos_is_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from securesplit.atomic import atomic_write
 from training.network import run_record
 from training.network.validation import check_finite
+from training.output import write_weights
 from training.release.encrypted import networks
 from training.release.encrypted.maps import Maps
 from training.release.guarded.checkpoint import Checkpoint
@@ -93,8 +93,7 @@ class Distillation:
             print(f"encrypted, epoch {epoch} of {epochs}: val_auc {auc:.4f}", flush=True)
             if auc > known["val_auc"]:
                 known |= {"val_auc": auc, "epoch": epoch}
-                with atomic_write(file) as own:
-                    model.save_weights(str(own))
+                write_weights(model, file)
             kept.save(epoch, val_auc=known["val_auc"], epoch=known["epoch"])
         return {"val_auc": round(known["val_auc"], 4), "epoch": int(known["epoch"])}
 

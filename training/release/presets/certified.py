@@ -20,11 +20,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from securesplit.atomic import atomic_write
 from securesplit.privacy.release import ReleaseSpec
 from training import command
 from training.network import run_record
 from training.network.validation import check_finite
+from training.output import write_weights
 from training.release import encoders, quantizer, regularizers
 from training.release.cache import AGE, Cached, targets
 from training.release.preset import DIVERGED_HINT, CutNetwork, Trained
@@ -155,8 +155,7 @@ def train_score(train: Cached, secrets: NDArray[np.float32], file: Path, recipe:
         score.load_weights(str(file))
         return score
     score, _ = trained_score(train, secrets[train.photo], recipe)
-    with atomic_write(file) as own:
-        score.save_weights(str(own))
+    write_weights(score, file)
     run_record.finish(file, settings, {})
     return score
 

@@ -21,6 +21,7 @@ from securesplit.privacy.release import ReleaseSpec
 from training import command
 from training.network import run_record
 from training.network.validation import check_finite
+from training.output import write_weights
 from training.release import encoders
 from training.release.cache import Cached, targets
 from training.release.layers import release_layers
@@ -98,7 +99,7 @@ def _fit(model: keras.Model, train: Cached, val: Cached, y: Any, file: Path, set
             print(f"{file.stem} epoch {epoch + 1}: val_auc {score:.4f}", flush=True)
             if score > best:
                 best = score
-                model.save_weights(str(own))
+                write_weights(model, own)
         model.load_weights(str(own))
     run_record.finish(file, settings, {"val_auc": best})
     return best

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from securesplit.atomic import atomic_write, write_text_atomic
+from securesplit.atomic import write_text_atomic
 from securesplit.errors import ConfigError
 from securesplit.text import markdown_table
 from training import command
@@ -42,7 +42,7 @@ from training.network.config import Config, named
 from training.network.model import build_model, build_optimizer, freeze_until
 from training.network.targets import targets_and_weights
 from training.network.train import arranged, digest_of, load_start
-from training.output import write_json
+from training.output import write_array, write_json
 from training.studies import begun
 from training.studies.source_shortcut.ways import BASE, SOURCE, WAYS, Way
 
@@ -105,8 +105,7 @@ def study(
             figures = {DIVERGED: True}
             print(f"{training.name}: {error.message}", flush=True)
         else:
-            with atomic_write(out / f"{training.name}.npy") as stream:
-                np.save(stream, logits)
+            write_array(out / f"{training.name}.npy", logits)
         content["trainings"][training.name] = {**vars(training), **figures}
         content["table"] |= table(content, data, out, WAYS if way is BASE else [way])
         write_json(out / FILE, content)
