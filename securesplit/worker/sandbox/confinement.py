@@ -146,7 +146,14 @@ def library_paths(module: str) -> list[Path]:
     installed = [path for path in sys.path if Path(path).name in _FOR_CODE]
     standard = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     others = [path for folder in sys.path if folder not in installed for path in _packages(folder)]
-    return [*map(Path, (*standard, *installed, *_SYSTEM)), *others, *_homes("securesplit"), *_homes(module)]
+    folders = map(Path, (*standard, *installed, *_SYSTEM))
+    return [*folders, *_libraries_of_python(), *others, *_homes("securesplit"), *_homes(module)]
+
+
+def _libraries_of_python() -> list[Path]:
+    """Where an interpreter has the shared libraries that came with it, as conda's has: beside its standard library."""
+    prefixes = [Path(prefix) for prefix in {sys.base_prefix, sys.base_exec_prefix}]
+    return [prefix / name for prefix in prefixes if prefix.is_absolute() for name in {"lib", sys.platlibdir}]
 
 
 def _packages(folder: str) -> list[Path]:

@@ -166,6 +166,33 @@ def test_keys_beside_the_code_cannot_be_read(monkeypatch: pytest.MonkeyPatch, tm
     assert Path(securesplit.__file__).resolve().parent in readable, "it would have been found"
 
 
+IN_A_PREFIX = """
+import sys
+from pathlib import Path
+from securesplit.worker.sandbox import confinement
+prefix = Path(sys.argv[1])
+setattr(sys, sys.argv[2], str(prefix))
+assert confinement.LANDLOCK in confinement.for_loading("securesplit", [])
+(prefix / "lib" / "library.so").read_bytes()
+try:
+    (prefix / "key").read_bytes()
+except PermissionError:
+    print("closed")
+"""
+
+
+@needs_landlock
+@pytest.mark.parametrize("which", ["base_prefix", "base_exec_prefix"])
+def test_libraries_of_an_interpreter_in_a_home_folder_can_be_read(which: str, tmp_path: Path) -> None:
+    """As conda's, pyenv's and uv's may need them, whose modules of the standard library are linked to their own."""
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "key").touch()
+    (tmp_path / "lib" / "library.so").touch()
+    command = [sys.executable, "-c", IN_A_PREFIX, tmp_path, which]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPO)
+    assert (done.stdout, done.stderr) == ("closed\n", "")
+
+
 def test_packages_that_lie_beside_keys_can_be_read_without_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
