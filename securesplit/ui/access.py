@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from securesplit.ui.history import History
 
 KEY_BYTES = 32
 MOST_SESSIONS = 16
+HISTORY_IDLE_S = 900.0
+"""After which a history is closed in a tab that asked for nothing: whoever opened it may have left."""
 
 
 @dataclass(eq=False)
@@ -29,11 +32,13 @@ class Session:
         cookie: secret of the browser; its other tabs have the same.
         token: secret of our script in this tab.
         history: the user's history, while it is open in this session.
+        used_at: when its tab last asked for anything, Unix time in seconds.
     """
 
     cookie: str = field(default_factory=lambda: secrets.token_urlsafe(KEY_BYTES))
     token: str = field(default_factory=lambda: secrets.token_urlsafe(KEY_BYTES))
     history: History | None = None
+    used_at: float = 0.0
 
 
 class Access:
@@ -41,10 +46,13 @@ class Access:
 
     Args:
         on_new_key: called with each key but the first, once the one before it was used.
+        clock: Unix time in seconds, which also passes while the machine sleeps.
     """
 
-    def __init__(self, on_new_key: Callable[[str], None] = lambda _key: None) -> None:
-        self._on_new_key = on_new_key
+    def __init__(
+        self, on_new_key: Callable[[str], None] = lambda _key: None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._on_new_key, self._clock = on_new_key, clock
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self.key = secrets.token_urlsafe(KEY_BYTES)
 
@@ -75,9 +83,15 @@ class Access:
         return any(same(cookie, each.cookie) for each in self._sessions.values())
 
     def session(self, cookie: str, token: str) -> Session | None:
-        """The session of a tab; None where there is none."""
-        found = (each for each in self._sessions.values() if same(cookie, each.cookie) and same(token, each.token))
-        return next(found, None)
+        """The session of a tab, whose history is closed after `HISTORY_IDLE_S` of silence; None where there is none."""
+        matching = (each for each in self._sessions.values() if same(cookie, each.cookie) and same(token, each.token))
+        found = next(matching, None)
+        if found is not None:
+            now = self._clock()
+            if not 0 <= now - found.used_at < HISTORY_IDLE_S:  # a clock that was set back does not tell how long it was
+                found.history = None
+            found.used_at = now
+        return found
 
 
 def same(given: str, secret: str) -> bool:

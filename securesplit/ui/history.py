@@ -183,7 +183,7 @@ def exists(state: Path | None = None) -> bool:
 
 
 def erase(state: Path | None = None) -> None:
-    """Remove all entries and the key; needs no passphrase.
+    """Remove all entries, drafts of killed programs, and the key; needs no passphrase.
 
     Raises:
         CredentialError: the files cannot be removed.
@@ -192,6 +192,7 @@ def erase(state: Path | None = None) -> None:
     try:
         for file in [*folder.glob("*.entry"), folder / KEY_FILE]:
             file.unlink(missing_ok=True)
+        sweep(folder)
     except OSError as error:
         raise _unusable(folder, error) from None
 

@@ -22,6 +22,7 @@ from securesplit.privacy.release import ReleaseSpec
 from securesplit.results import DISCLAIMER, VOID_BOUND, Diagnosis, Interval, Refusal, Risk
 from securesplit.text import rounded_up
 from securesplit.ui import pictures
+from securesplit.ui.access import HISTORY_IDLE_S
 from securesplit.ui.gauge import Gauge
 from securesplit.ui.history import Entry
 from securesplit.ui.pictures import Canvas
@@ -43,6 +44,7 @@ def page(releaser: Releaser, workers: tuple[str, ...]) -> dict[str, Any]:
         "warning": _warning(releaser.preset.spec),
         "model": releaser.bundle.manifest.name,
         "most_bytes": MAX_FILE_BYTES,
+        "history_idle_s": HISTORY_IDLE_S,
     }
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.results import REFUSALS
+from securesplit.ui.access import HISTORY_IDLE_S
 from securesplit.ui.history import History
 from securesplit.ui.history_routes import SHOWN
 from tests.browser.conftest import MOLE, PHOTOS, REFUSED, SECRET, Served, Tab, picture, serving
@@ -397,6 +398,25 @@ def test_a_history_is_begun_filled_closed_and_erased(new_tab: Callable[..., Tab]
         box.get_by_label("New passphrase").wait_for()
         assert list((tmp_path / "history").iterdir()) == []
         page.end()
+
+
+def test_a_history_is_closed_in_a_tab_that_is_left(new_tab: Callable[..., Tab], tmp_path: Path) -> None:
+    History.open(SECRET, tmp_path)
+    with serving("--embedded", "--state", tmp_path) as page:
+        tab = new_tab(page.address())
+        tab.page.clock.install()
+        box = tab.page.locator("#history")
+        box.get_by_label("Passphrase").fill(SECRET)
+        tab.page.keyboard.press("Enter")
+        box.get_by_text("No entries yet").wait_for()
+        tab.page.locator("#file").focus()
+        tab.page.clock.fast_forward(1000 * int(HISTORY_IDLE_S - 60))
+        assert box.get_by_text("No entries yet").is_visible()
+        tab.page.clock.fast_forward(60_000)
+        box.get_by_text("It opens with its passphrase").wait_for()
+        assert tab.page.evaluate("document.activeElement.id") == "file", "a screen reader is not drawn away"
+        tab.page.reload()
+        box.get_by_text("It opens with its passphrase").wait_for()
 
 
 def test_a_long_history_is_walked_through(new_tab: Callable[..., Tab], tmp_path: Path) -> None:

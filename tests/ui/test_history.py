@@ -14,6 +14,7 @@ import pytest
 
 from securesplit.errors import CredentialError
 from securesplit.ui import history, history_routes
+from securesplit.ui.access import HISTORY_IDLE_S
 from securesplit.ui.guard import TOKEN_HEADER
 from securesplit.ui.history import History
 from tests.ui.conftest import ADDRESS, DARK, MOLE, Page
@@ -52,6 +53,21 @@ def test_every_entry_can_be_reached_and_removed(
     assert (shown(before), leads(before)) == (ids[3:6], [("0", "3 newer entries")])
     for odd in ("-1", "x", "9" * 40, "٣", "²", "4"):
         assert shown(page.api("GET", "history", params={"skip": odd})) in (ids[:3], ids[3:6])
+
+
+def test_it_is_closed_once_nothing_is_asked_for_long(serving: Callable[..., Page], monkeypatch: Any) -> None:
+    """A tab that was closed can be opened again by whoever sits there next, with its session."""
+    page, at = serving(), [1e9]
+    monkeypatch.setattr(page.access, "_clock", lambda: at[0])
+    for passed, is_open in ((HISTORY_IDLE_S - 1, True), (HISTORY_IDLE_S, False), (-1.0, False)):
+        assert 'data-history="close"' in _open(page).text
+        for _ in range(2):
+            at[0] += passed if is_open else 0.0
+            assert 'data-history="close"' in page.api("GET", "history").text
+        at[0] += passed
+        shown = page.api("GET", "history").text
+        assert ('data-history="close"' in shown) == is_open
+        assert is_open == ("Kept in your history" in page.ask(MOLE).text)
 
 
 def _open(page: Page, passphrase: str = SECRET) -> Any:
@@ -171,6 +187,8 @@ def test_a_disk_that_fails_under_an_open_history_is_said(tmp_path: Path) -> None
 def test_an_erased_history_takes_no_more_entries(tmp_path: Path) -> None:
     opened = History.open(SECRET, tmp_path)
     opened.add({})
+    killed = tmp_path / "history" / f".{'0' * 24}.entry.{'0' * 16}.new"
+    killed.write_bytes(b"what a program had written of an entry when it was killed")
     history.erase(tmp_path)
     assert list((tmp_path / "history").iterdir()) == []
     with pytest.raises(CredentialError):

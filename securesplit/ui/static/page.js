@@ -5,16 +5,20 @@
 const $ = (selector) => document.querySelector(selector);
 const mostBytes = Number($("#main").dataset.mostBytes);
 const tellEveryMs = 3000;
+const historyIdleMs = 1000 * Number($("#main").dataset.historyIdleS);
 const token = sessionStorage.getItem("securesplit-token") ?? "";
 
 let texts = $("#texts").dataset;
 let photo = null; // the one that is shown or asked about, read into memory
 let isAnyway = false; // whether it is asked about although it was refused
 let asking = null; // ends the request that is under way
+let idling = null; // ends when this tab has asked for nothing for long
 
 // ---- the program on this device
 
 async function call(path, options = {}) {
+  clearTimeout(idling);
+  idling = setTimeout(leave, historyIdleMs);
   const headers = { "X-Securesplit-Token": token, "Accept-Language": document.documentElement.lang };
   if (options.body) headers["Content-Type"] = "application/octet-stream";
   return fetch(path, { ...options, headers });
@@ -221,6 +225,13 @@ async function changeHistory(path, options) {
   } else {
     complain(words(answer.content));
   }
+}
+
+/** Whoever opened the history may be gone: nobody else shall read it, and the program closes it, too. */
+async function leave() {
+  if (!$("#history [data-history=close]")) return;
+  await call("/api/history/close", { method: "POST" }).catch(() => null);
+  refresh("history");
 }
 
 /** In the history's card, which stays as it is. */
