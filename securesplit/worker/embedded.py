@@ -66,7 +66,7 @@ class EmbeddedWorker(OfOneProcess):
 
         Raises:
             BundleError: the bundle is broken.
-            ConfigError: this machine does not let it listen, or it was started before.
+            ConfigError: this machine does not let it listen, it was started before, or ``sys.executable`` is no Python.
         """
         if self._thread.ident is not None:
             raise ConfigError("this embedded worker was started before", hint="make another one; each is used once")

@@ -12,6 +12,7 @@ Invariants:
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import Counter
@@ -92,8 +93,14 @@ class Front:
         self._stop_by: float | None = None
         self._new_credentials: Callable[[], Credentials] | None = None
         self._ticked_at = self._guarded_at = clock()
-        self._keys = _key_store(served, settings, clock, self.counters)
-        self.pool = Pool(served.engine, settings, self._poller, clock, self.counters, self._keys)
+        with contextlib.ExitStack() as on_error:
+            on_error.callback(self._socket.close)
+            on_error.callback(self.wakeup.close)
+            self._keys = _key_store(served, settings, clock, self.counters)
+            if self._keys is not None:
+                on_error.callback(self._keys.close)
+            self.pool = Pool(served.engine, settings, self._poller, clock, self.counters, self._keys)
+            on_error.pop_all()
         self._pacer = Pacer(self._socket.send, clock)
         self._dispatcher = Dispatcher(
             self._channel,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -37,6 +38,17 @@ def test_its_certificates_end_with_the_program(behind: timedelta, monkeypatch: p
     with EmbeddedWorker(served=serve_engine()) as worker:
         with Connection([worker.endpoint], worker.client_credentials, IDENTITY) as connection:
             assert connection.request(release(4)).logit == 4
+
+
+@pytest.mark.parametrize("interpreter", [None, "", "/nowhere/python"])
+def test_a_program_that_embeds_python_is_told_what_is_missing(
+    interpreter: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", interpreter)
+    with pytest.raises(ConfigError, match="no Python to start tails with") as caught:
+        EmbeddedWorker(served=serve_engine()).__enter__()
+    assert "sys.executable" in caught.value.hint
+    assert not [thread for thread in threading.enumerate() if thread.name == "securesplit-front"]
 
 
 def test_it_does_not_wait_for_its_tail() -> None:

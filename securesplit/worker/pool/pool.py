@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import itertools
 import logging
+import shutil
+import sys
 from collections.abc import Callable, Collection
 from math import ceil, inf
 from typing import Any
@@ -26,7 +28,7 @@ from numpy.typing import NDArray
 
 from securesplit import errors
 from securesplit.encrypted.messages import PRESET, Request
-from securesplit.errors import SecureSplitError, WorkerError
+from securesplit.errors import ConfigError, SecureSplitError, WorkerError
 from securesplit.text import log_counted
 from securesplit.transport.poll import Poller, Source
 from securesplit.worker.cores import places
@@ -70,7 +72,7 @@ class Pool:
         confinement: layers that hold for the latest tail that became ready (``sandbox/``); None before the first.
 
     Raises:
-        ConfigError: the tails' engine cannot be used here.
+        ConfigError: the tails' engine cannot be used here, or there is no Python to run it.
     """
 
     def __init__(
@@ -374,6 +376,9 @@ class Pool:
 
 
 def _tails(engine: EngineSpec, settings: PoolSettings, keys: KeyStore | None) -> Tails:
+    if shutil.which(sys.executable or "") is None:  # a program that embeds Python may have none, or say a wrong one
+        hint = "set sys.executable to a Python that has securesplit before the worker is made"
+        raise ConfigError(f"there is no Python to start tails with: sys.executable is {sys.executable!r}", hint=hint)
     arena = None if keys is None else keys.arena
     return LocalTails(engine, settings, arena) if settings.ray is None else RayTails(engine, settings, arena)
 
