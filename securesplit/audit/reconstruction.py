@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from operator import itemgetter
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +20,16 @@ from numpy.typing import NDArray
 from securesplit.audit import baselines, metrics
 from securesplit.audit.baselines import squared_distances
 from securesplit.audit.context import AuditContext
-from securesplit.audit.goals import MAX_REBUILT, MAX_SKILL, MAX_SSIM_GAIN, NOT_RUN, Goal, GoalRule, at_most
+from securesplit.audit.goals import (
+    MAX_OWN_ORIGINAL,
+    MAX_REBUILT,
+    MAX_SKILL,
+    MAX_SSIM_GAIN,
+    NOT_RUN,
+    Goal,
+    GoalRule,
+    at_most,
+)
 from securesplit.audit.metrics import Estimate, Photos
 from securesplit.audit.results import OMITTED, Column, NotRun, Result
 from securesplit.audit.setting import Releases, ShouldContinue
@@ -191,14 +202,26 @@ def judge(preset: str, results: Sequence[ReconstructionResult], missing: Sequenc
     """What may have failed may also have been cut short; what passed may not, and every attack must have run."""
     unfinished = _unfinished(results, missing)
     most_skill, most_ssim_gain = MAX_REBUILT.get(preset, (MAX_SKILL, MAX_SSIM_GAIN))
-    for measure, limit, claim in (
-        ("skill", most_skill, "best MSE skill over the class mean"),
-        ("ssim_gain", most_ssim_gain, "best SSIM above the class mean's"),
-    ):
-        best = max(results, key=lambda r: getattr(r, measure).mean, default=None)
-        by = "; ".join([*([best.attack] if best else []), *unfinished])
-        goal = at_most(preset, f"{claim} ({by})", getattr(best, measure).mean if best else None, limit)
+    measures: list[tuple[str, float, Callable[[ReconstructionResult], float | None]]] = [
+        ("best MSE skill over the class mean", most_skill, lambda r: r.skill.mean),
+        ("best SSIM above the class mean's", most_ssim_gain, lambda r: r.ssim_gain.mean),
+    ]
+    if (times := MAX_OWN_ORIGINAL.get(preset)) is not None:
+        measures.append(("own original found, times a guess", times, partial(_own_original, times=times)))
+    for claim, limit, measure in measures:
+        found = [(value, r.attack) for r in results if (value := measure(r)) is not None]
+        value, attack = max(found, key=itemgetter(0), default=(None, ""))
+        by = "; ".join([*([attack] if attack else []), *unfinished])
+        goal = at_most(preset, f"{claim} ({by})", value, limit)
         yield replace(goal, met=None) if goal.met and unfinished else goal
+
+
+def _own_original(result: ReconstructionResult, times: float) -> float | None:
+    """How many times as often as by a guess; at least, where so few photos were rebuilt that one by chance is more."""
+    if result.own_original is None:
+        return None
+    rate, is_few = result.own_original, result.originals > times * result.photos
+    return result.originals * (rate.low if is_few else rate.mean)
 
 
 def _unfinished(results: Sequence[ReconstructionResult], missing: Sequence[NotRun]) -> list[str]:

@@ -67,6 +67,31 @@ def test_guarded_promises_the_picture_and_nothing_else():
     assert held["A7: 0 lesions have two photos, 20 are needed"] == "not run"
 
 
+@pytest.mark.parametrize(
+    ("attacks", "value", "state"),
+    [
+        ({"A3": (200, Estimate(0.01, 0.0, 0.024))}, 3.0, "passed"),
+        ({"A1": (200, Estimate(0.01, 0.0, 0.024)), "A3": (200, Estimate(0.03, 0.01, 0.06))}, 9.0, "failed"),
+        ({"A3": (200, Estimate(0.01, 0.0, 0.024)), "A9": (18, Estimate(1 / 18, 0.0, 0.17))}, 3.0, "passed"),
+        ({"A3": (200, Estimate(0.01, 0.0, 0.024)), "A9": (18, Estimate(0.4, 0.2, 0.6))}, 60.0, "failed"),
+        ({}, None, "not run"),
+    ],
+    ids=["held", "found", "one by chance", "found by a search of few photos", "not measured"],
+)
+def test_guarded_promises_that_no_picture_finds_its_own_original(attacks, value, state):
+    """Pictures of little skill that are recognised all the same break the promise; other presets promise less skill."""
+    (rebuilt,) = [r for r in results_of("guarded", skill=0.001) if r.get("attack") == "A3"]
+    found = [
+        rebuilt | {"attack": attack, "photos": photos, "own_original": rate, "originals": 300}
+        for attack, (photos, rate) in attacks.items()
+    ] or [rebuilt]
+    claim = "own original found, times a guess"
+    (goal,) = [g for g in finished({"guarded": "measured"}, *found).goals if g.claim.startswith(claim)]
+    assert (goal.value, goal.limit, goal.state) == (value, 6.0, state)
+    others = finished({"certified": "proven"}, *({**r, "preset": "certified"} for r in found)).goals
+    assert not any(g.claim.startswith(claim) for g in others)
+
+
 def test_a_name_is_a_promise():
     """`certified` without noise, or with noise that hides nothing, is held to what its name says."""
     spec = Bundle.load().preset("certified").spec
