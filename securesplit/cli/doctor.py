@@ -109,8 +109,10 @@ def _examine(
     yield from bundle.check_bundle(model, privacy)
     proofs = {"this copy of securesplit": version.installed_at(), "a certificate": certificates.newest_date(certs)}
     yield from machine.check_clock(now, proofs)
-    yield from explained("certificates", certificates.CertsCheck(certs, client, now).run)
-    yield from explained("state", lambda: machine.check_state(state))
+    keys = certificates.CertsCheck(certs, client, now)
+    yield from explained("certificates", keys.run)
+    needed = state is not None or keys.may_be_device()
+    yield from explained("state", lambda: machine.check_state(state, needed=needed))
     wanted = bundle.is_encrypted(model, privacy)
     yield from explained("encryption", lambda: encryption.check_encryption(state, wanted=wanted))
     yield machine.check_confinement()

@@ -414,6 +414,32 @@ def test_a_damaged_ledger_is_called_by_its_own_name() -> None:
     assert f"the privacy ledger {folder / LEDGER_FILE} cannot be used" in problem.message
 
 
+@pytest.mark.parametrize(
+    ("here", "level"),
+    [
+        (("server.crt", "server.key"), "ok"),
+        (("ca.key",), "ok"),
+        (("clients",), "error"),
+        (("server.crt", "server.key", "clients"), "error"),
+        ((), "error"),
+    ],
+    ids=["worker", "CA machine", "device", "both", "nothing yet"],
+)
+def test_a_worker_needs_no_state_folder(
+    here: tuple[str, ...], level: str, doctor: Doctor, certs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service's user, whose home folder is ``/``, could not make one."""
+    for name in {"server.crt", "server.key", "ca.key", "clients"} - {*here}:
+        shutil.rmtree(certs / name) if name == "clients" else (certs / name).unlink()
+    (tmp_path / "file").touch()
+    monkeypatch.delenv("SECURESPLIT_STATE", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file" / "below"))
+    (found,) = [finding for finding in doctor("--certs", certs)["findings"] if finding["check"] == "state"]
+    assert found["level"] == level, found["message"]
+    (asked,) = [one for one in doctor("--certs", certs, "--client", "device")["findings"] if one["check"] == "state"]
+    assert asked["level"] == "error", "whoever names a client diagnoses with it"
+
+
 def test_drafts_of_killed_programs_are_found_and_left_where_they_are() -> None:
     folder = state_folder()
     load_secret(folder)

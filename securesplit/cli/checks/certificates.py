@@ -52,6 +52,14 @@ class CertsCheck:
         except CredentialError as error:  # it may not be entered
             yield failure(SUBJECT, error)
 
+    def may_be_device(self) -> bool:
+        """Whether photos may be diagnosed here; not where there are files of a worker or a CA machine alone."""
+        with contextlib.suppress(OSError, CredentialError):  # which `run` tells of
+            has_client = self.client is not None or any((self.folder / files.CLIENTS).glob("*.crt"))
+            others = (self.folder / f"{files.SERVER}.crt", self.folder / files.CA_KEY)
+            return has_client or not any(map(files.is_there, others))
+        return True
+
     def _absent(self) -> Finding:
         message = f"no folder {self.folder}"
         if self.client is not None:

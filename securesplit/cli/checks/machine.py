@@ -42,17 +42,21 @@ def check_clock(now: datetime, proofs: dict[str, datetime | None]) -> Iterator[F
     yield ok("clock", f"{now:%Y-%m-%d %H:%M} UTC, later than all that was made")
 
 
-def check_state(folder: Path | None) -> Iterator[Finding]:
+def check_state(folder: Path | None, *, needed: bool = True) -> Iterator[Finding]:
     """The device's state folder, where there is one; nothing is created.
 
     Args:
         folder: None for the user's own.
+        needed: a diagnosis may be asked for here, which makes one.
     """
     from securesplit.device.ledger import LEDGER_FILE
-    from securesplit.device.noise_key import SECRET_FILE, check_mounted, read_secret
+    from securesplit.device.noise_key import check_mounted
 
     try:
         folder = absolute(state_folder(folder))
+        if not needed and not folder.exists():
+            yield ok("state", f"no folder {folder}, and no device here that needs one")
+            return
         _try_to_write(folder)
         check_keeps_modes(existing(folder))
         check_mounted(folder)
@@ -75,12 +79,7 @@ def check_state(folder: Path | None) -> Iterator[Finding]:
     if left := abandoned_drafts(folder):
         what = f"{counted(len(left), 'draft')} of a program that was killed, {_megabytes(*left)}"
         yield warning("state", f"{folder} holds {what}", "nothing: the next diagnosis removes it")
-    try:
-        if (folder / SECRET_FILE).exists():
-            read_secret(folder)
-            yield ok("noise secret", "32 bytes, for its owner alone")
-    except SecureSplitError as error:
-        yield failure("noise secret", error)
+    yield from _secret(folder)
     if (folder / LEDGER_FILE).exists():
         yield from _ledger(folder)
 
@@ -147,6 +146,17 @@ def network_share(folder: Path, table: Path = MOUNTS) -> str | None:
     kinds, real = mounts(table), Path(os.path.realpath(folder))
     kind = next((kinds[each] for each in (real, *real.parents) if each in kinds), "")
     return kind if kind in _NETWORK else None
+
+
+def _secret(folder: Path) -> Iterator[Finding]:
+    from securesplit.device.noise_key import SECRET_FILE, read_secret
+
+    try:
+        if (folder / SECRET_FILE).exists():
+            read_secret(folder)
+            yield ok("noise secret", "32 bytes, for its owner alone")
+    except SecureSplitError as error:
+        yield failure("noise secret", error)
 
 
 def _ledger(folder: Path) -> Iterator[Finding]:
