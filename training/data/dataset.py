@@ -10,6 +10,7 @@ once into a ``.npy`` cache, at the working height and with their aspect ratio, s
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +30,7 @@ from securesplit.imaging.pixels import to_upright_rgb
 from securesplit.results import Kind
 from training.data.collection import is_collection, merged
 from training.data.photo import DX_CLASSES, SPLITS, DataError, Photo, is_malignant, one_of, read_all, readable, rows_of
-from training.data.splits import split_by_picture
+from training.data.splits import split_by_picture, two_diagnoses
 from training.output import write_array
 
 LABELS = ("benign", "malignant")
@@ -157,16 +158,29 @@ class Dataset:
         return digest.hexdigest()
 
     def check_disjoint(self) -> None:
-        """Refuse a split in which one lesion stands on two sides.
+        """Refuse a split in which one lesion stands on two sides, or one photo in folders of both labels.
 
         Raises:
-            DataError: names one such lesion.
+            DataError: names one such lesion or photo, or a file that cannot be read.
         """
         side: dict[str, str] = {}
         for split in SPLITS:
             for p in self.photos[split]:
                 if side.setdefault(p.lesion, split) != split:
-                    raise DataError(f"lesion {p.lesion} is in both {side[p.lesion]} and {split}")
+                    raise DataError(
+                        f"lesion {p.lesion} is in both {side[p.lesion]} and {split}",
+                        hint="keep its photos in one of them, or give them other names if they show other lesions",
+                    )
+        self._check_labels()
+
+    def _check_labels(self) -> None:
+        """Refuse one photo, by its content, in folders of both labels."""
+        photos = [photo for split in SPLITS for photo in self.photos[split] if not photo.dx]  # the others are of a list
+        content, found = sha256_of_files([photo.path for photo in photos], self.cache), dict[str, Photo]()
+        for photo in photos:
+            other = found.setdefault(content[str(photo.path)] or str(photo.path), photo)
+            if other.malignant != photo.malignant:
+                raise two_diagnoses(other.path, photo.path)
 
     def check_classes(self, splits: Sequence[str]) -> None:
         """Refuse a split of one class alone, from which nothing is learned and of which nothing can be measured.
@@ -202,7 +216,8 @@ class Dataset:
         known = {photo.source for photo in train}
         if missing := held - known:
             raise DataError(
-                f"no training photo is of {', '.join(sorted(missing))}; sources: {', '.join(sorted(known))}"
+                f"no training photo is of {', '.join(sorted(missing))}",
+                hint=f"sources: {', '.join(sorted(known - {''})) or 'none is known of these photos'}",
             )
         return replace(self, photos={**self.photos, "train": [photo for photo in train if photo.source not in held]})
 
@@ -229,17 +244,30 @@ def list_photos(root: Path) -> dict[str, list[Photo]]:
 
     Raises:
         DataError: `root` is in none of them, holds other photos than its ``splits.csv`` names, or its list cannot be
-            read, or says of a photo what is not known here.
+            read, names a photo twice, or says of a photo what is not known here.
     """
     if is_collection(root):
-        return merged(_list_isic(root / "ham10000"), root)
+        return _once(merged(_list_isic(root / "ham10000"), root))
     if (root / "metadata.csv").is_file():
-        return _list_isic(root)
+        return _once(_list_isic(root))
     if (root / "train" / "benign").is_dir():
         return _list_tree(root)
     if all((root / label).is_dir() for label in LABELS):
         return _list_folders(root)
     raise DataError(f"{root} holds none of ham10000/, metadata.csv, train/benign/, and benign/ with malignant/")
+
+
+def _once(found: dict[str, list[Photo]]) -> dict[str, list[Photo]]:
+    """The same photos, none of which is listed twice: as two lesions, one could be trained on and tested with."""
+    seen: set[Path] = set()
+    for photo in itertools.chain.from_iterable(found.values()):
+        if photo.path in seen:
+            raise DataError(
+                f"{photo.path.parent.parent / 'metadata.csv'} lists the photo {photo.path.stem} twice",
+                hint="keep one of its rows",
+            )
+        seen.add(photo.path)
+    return found
 
 
 def _list_isic(root: Path) -> dict[str, list[Photo]]:
@@ -263,11 +291,19 @@ def _list_isic(root: Path) -> dict[str, list[Photo]]:
 
 
 def _list_tree(root: Path) -> dict[str, list[Photo]]:
+    """A name stands for a lesion in folders of one label; ``7.jpg`` of the other label is another one."""
+    paths = {(split, label): _photos_in(root / split / label) for split in SPLITS for label in LABELS}
+    benign, malignant = ({path.stem for split in SPLITS for path in paths[split, label]} for label in LABELS)
+    both = benign & malignant
     return {
         split: [
-            Photo(path=path, malignant=label == "malignant", lesion=path.stem)
+            Photo(
+                path=path,
+                malignant=label == "malignant",
+                lesion=f"{label}/{path.stem}" if path.stem in both else path.stem,
+            )
             for label in LABELS
-            for path in _photos_in(root / split / label)
+            for path in paths[split, label]
         ]
         for split in SPLITS
     }
@@ -294,6 +330,9 @@ def _photos_in(folder: Path) -> list[Path]:
     Raises:
         DataError: one is a photo that would be left out, or has a name that no list can hold.
     """
+    for path in sorted(folder.glob("[!.]*/**/[!.]*")):
+        if path.suffix.lower() in ANY_SUFFIX and path.is_file():
+            raise DataError(f"{path} lies in a folder of its own", hint=f"put it into {folder}, or leave it out")
     files = [path for path in sorted(folder.glob("[!.]*")) if path.suffix.lower() in ANY_SUFFIX and not path.is_dir()]
     for path in files:
         if path.suffix.lower() not in SUFFIXES:

@@ -111,6 +111,9 @@ def readable(path: Path) -> Iterator[None]:
         yield
     except PhotoError as error:
         raise DataError(f"{path}: {error.message}", hint=error.hint) from None
+    except FileNotFoundError as error:
+        hint = "put it there, or correct its name in the list of photos"
+        raise DataError(f"{path}: {error.strerror}", hint=hint) from None
     except Exception as error:  # noqa: BLE001  (Pillow lets through whatever a damaged file makes of its readers)
         reason = getattr(error, "strerror", None) or "not a whole photo"
         raise DataError(f"{path}: {reason}", hint="replace it by a whole photo, or leave it out") from None

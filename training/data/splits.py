@@ -86,7 +86,12 @@ def _check_labels(photos: Sequence[Path]) -> None:
             digest = hashlib.file_digest(stream, "sha256").digest()
         other = found.setdefault(digest, path)
         if other.parent != path.parent:
-            raise DataError(f"{other} and {path} are one photo with two diagnoses", hint="take the wrong one away")
+            raise two_diagnoses(other, path)
+
+
+def two_diagnoses(one: Path, other: Path) -> DataError:
+    """What refuses two files that are one photo."""
+    return DataError(f"{one} and {other} are one photo with two diagnoses", hint="take the wrong one away")
 
 
 def _write(record: Path, placed: Mapping[str, tuple[str, str]]) -> None:

@@ -49,6 +49,8 @@ def test_a_byte_order_mark_is_no_part_of_a_column(tmp_path: Path) -> None:
         (lambda table: table.replace(b",mel,", b",melanoma,"), "a dx of .* is 'melanoma'"),  # would pass for benign
         (lambda table: table.replace(b",mel,", b",,"), "a dx of .* is ''"),
         (lambda table: table + b"I1,train\n", "row 23 of "),
+        (lambda table: table + b"I0mel,train,x,nv,other,other,histo,50,female,back\n", "lists the photo I0mel twice"),
+        (lambda table: table + b"I0mel,test,x,mel,other,other,histo,50,female,back\n", "lists the photo I0mel twice"),
         (lambda table: table.replace(b"back", b"R\xfccken"), "cannot read .*metadata.csv"),
     ],
 )
@@ -185,6 +187,39 @@ def test_photos_of_folders_may_have_any_name_and_format_that_a_list_can_hold(tmp
     assert (tmp_path / "splits.csv").exists()
     assert list_photos(tmp_path) == before
     assert sorted(p.path.name for photos in before.values() for p in photos if p.malignant) == sorted(AWKWARD)
+
+
+@pytest.mark.parametrize("draw", [draw_tree, draw_folders])
+def test_photos_in_folders_within_are_told_of(draw: Callable[[Path], None], tmp_path: Path) -> None:
+    draw(tmp_path)
+    folder = next(tmp_path.rglob("benign"))
+    (folder / "clinic").mkdir()
+    (folder / "clinic" / "notes.txt").write_text("no photo")
+    list_photos(tmp_path)
+    (folder / "clinic" / "m.jpg").write_bytes(b"a photo")
+    with pytest.raises(DataError, match=r"clinic/m\.jpg lies in a folder of its own") as caught:
+        list_photos(tmp_path)
+    assert str(folder) in caught.value.hint
+
+
+def test_a_name_in_folders_of_both_labels_is_two_lesions(tmp_path: Path) -> None:
+    """As where each folder counts its photos from 1."""
+    draw_tree(tmp_path)
+    (tmp_path / "test" / "malignant" / "m11.png").rename(tmp_path / "test" / "malignant" / "m1.png")
+    data = Dataset.read(tmp_path, tmp_path / "pixels")
+    data.check_disjoint()
+    assert {p.lesion for p in data.photos["train"]} == {"benign/m1", "m2", "m3", "m4"}
+    (tmp_path / "test" / "malignant" / "m1.png").rename(tmp_path / "test" / "benign" / "m1.png")
+    with pytest.raises(DataError, match="lesion m1 is in both train and test") as caught:
+        Dataset.read(tmp_path, tmp_path / "pixels").check_disjoint()
+    assert "other names" in caught.value.hint
+
+
+def test_one_photo_under_both_labels_of_a_tree_is_refused(tmp_path: Path) -> None:
+    draw_tree(tmp_path)
+    shutil.copy(tmp_path / "train" / "benign" / "m1.png", tmp_path / "val" / "malignant" / "other name.png")
+    with pytest.raises(DataError, match=r"m1\.png and .*other name\.png are one photo with two diagnoses"):
+        Dataset.read(tmp_path, tmp_path / "pixels").check_disjoint()
 
 
 @pytest.mark.parametrize("draw", [draw_tree, draw_folders])
