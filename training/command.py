@@ -47,6 +47,10 @@ def run(main: Callable[[], None]) -> None:
         reason = os.strerror(error.errno)  # h5py's own text is a page of addresses
         sys.stderr.write(f"error: {printable(place + reason)}\nhint: {hint}\n")
         sys.exit(ConfigError.exit_code)
+    except MemoryError:
+        sys.stderr.write("error: this machine has too little memory for it\n")
+        sys.stderr.write("hint: take fewer or smaller photos, a smaller batch, or a machine with more\n")
+        sys.exit(ConfigError.exit_code)
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted\nhint: --help says whether the same command goes on where it was\n")
         sys.exit(INTERRUPTED)

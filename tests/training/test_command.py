@@ -36,6 +36,16 @@ def test_a_full_disk_has_no_name(said: str, capsys: pytest.CaptureFixture[str]) 
     assert ends_with(full, capsys) == (2, "error: No space left on device\nhint: free some space on the disk\n")
 
 
+def test_too_little_memory_is_no_fault_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    def too_much() -> None:
+        raise MemoryError
+
+    code, told = ends_with(too_much, capsys)
+    assert code == 2
+    assert "too little memory" in told
+    assert "hint: " in told
+
+
 def test_an_error_that_no_system_told_is_a_fault_of_ours() -> None:
     def wrong() -> None:
         raise OSError("not of the system")

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 import sys
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
 from securesplit.errors import ConfigError
+from securesplit.model.manifest import SIDES
 from securesplit.text import renamed_hint
 from training.command import MOST_SEED
 from training.data.photo import SIDE
@@ -32,10 +33,23 @@ CHOICES = {
     "monitor": ("auc", "accuracy", "balanced_accuracy", "mean_auc", LAST),
 }
 
-NOT_NEGATIVE = (
+_NOT_NEGATIVE = (
     *("strength", "hairs", "mixup", "cutmix", "per_class", "malignant_weight", "histology_weight", "weight_decay"),
     *("focal", "photos", "cut_weight", "source_balance"),
 )
+_COUNTS = ("batch", "epochs", "per_class", "photos", "phone_repeat", "hairs")
+MOST = 1_000_000
+"""Of photos, epochs and the like; a number with too many noughts would keep a machine busy until it is killed."""
+RANGES: tuple[tuple[Sequence[str], Callable[[float], bool], str], ...] = (
+    (("batch", "epochs", "learning_rate", "phone_repeat"), lambda x: 0 < x < math.inf, "a positive number"),
+    (("dropout", "label_smoothing", "ema"), lambda x: 0 <= x < 1, "a number from 0 to below 1"),
+    (_NOT_NEGATIVE, lambda x: 0 <= x < math.inf, "a number of at least 0"),
+    (_COUNTS, lambda x: x <= MOST, f"a whole number up to {MOST}"),
+    (("teacher_share",), lambda x: 0 <= x <= 1, "a number from 0 to 1"),
+    (("side",), lambda x: SIDES[0] <= x <= SIDES[1], f"a whole number from {SIDES[0]} to {SIDES[1]}"),
+    (("seed",), lambda x: 0 <= x <= MOST_SEED, f"a whole number from 0 to {MOST_SEED}"),
+)
+"""Keys, what their values must fulfil, and that in words."""
 
 _WORDS: dict[Any, str] = {int: "a whole number", float: "a number"}
 
@@ -126,16 +140,10 @@ class Config:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}", hint=f"choose one of {', '.join(choices)}")
-        for name in ("side", "batch", "epochs", "learning_rate", "phone_repeat"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ConfigError(f"{name} is {getattr(self, name)}", hint="give a positive number")
-        for name in ("dropout", "label_smoothing", "ema"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}", hint="give a number from 0 to below 1")
-        if not 0 <= self.teacher_share <= 1 or not all(0 <= getattr(self, name) < math.inf for name in NOT_NEGATIVE):
-            raise ConfigError("a share, strength or count is out of its range", hint="see training/network/config.py")
-        if not 0 <= self.seed <= MOST_SEED:
-            raise ConfigError(f"seed is {self.seed}", hint=f"give a whole number from 0 to {MOST_SEED}")
+        for names, is_in_range, wanted in RANGES:
+            for name in names:
+                if not is_in_range(getattr(self, name)):
+                    raise ConfigError(f"{name} is {getattr(self, name)}", hint=f"give {wanted}")
         if self.mixup and self.cutmix:
             raise ConfigError("mixup and cutmix exclude each other", hint="set one of them to 0")
 

@@ -188,12 +188,16 @@ class RunRecord:
         if not (self.run / FILE).is_file():
             return
         earlier = read(self.run)["made_from"]
-        earlier["config"] = DEFAULTS | current_names(earlier["config"])
+        held = earlier["config"] = DEFAULTS | current_names(earlier["config"])
         same = {"photos_sha256": self.made_from.get("photos_sha256"), **earlier}
         changed = [key for key, value in self.made_from.items() if same.get(key) != value]
         if changed:
+            others = [
+                f"{key}={held.get(key)}" for key, value in self.made_from["config"].items() if held.get(key) != value
+            ]
+            which = f" ({', '.join(others)})" if others else ""
             raise ConfigError(
-                f"{self.run} holds a run of other {' and '.join(changed)}",
+                f"{self.run} holds a run of other {' and '.join(changed)}{which}",
                 hint="give another --run, or delete that folder",
             )
 

@@ -42,7 +42,10 @@ def teacher_shares(split: Labelled, config: Config) -> NDArray[np.float32]:
     """
     taught = sources_in(config.taught_sources) or tuple(np.unique(split.source))
     if missing := set(taught) - set(split.source):
-        raise DataError(f"no photo is of {', '.join(sorted(missing))}, which a teacher is to teach")
+        known = ", ".join(sorted({*split.source} - {""})) or "none is known of these photos"
+        raise DataError(
+            f"no photo is of {', '.join(sorted(missing))}, which a teacher is to teach", hint=f"sources: {known}"
+        )
     return np.where(np.isin(split.source, taught), config.teacher_share, 0.0).astype(np.float32)[:, None]
 
 

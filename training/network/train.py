@@ -27,7 +27,7 @@ from training.network import checkpoint, devices, run_record, validation
 from training.network.batches import BatchSource, batches
 from training.network.config import LAST, Config
 from training.network.model import build_model, compile_model, freeze_until
-from training.network.targets import targets_and_weights
+from training.network.targets import targets_and_weights, teacher_shares
 from training.network.teacher import Teacher
 
 HISTORY = "history.csv"
@@ -107,12 +107,14 @@ def train(
         verbose: 0 nothing, 1 a progress bar, 2 a line an epoch.
 
     Raises:
-        ConfigError: the configuration cannot be run, `start` holds weights of another network, or `run` a run of
-            another configuration.
+        ConfigError: the configuration cannot be run, or has no use for a teacher that is given; `start` holds weights
+            of another network, or `run` a run of another configuration.
         DataError: see `arranged`.
         DivergedError: the network answers numbers that are not finite.
         BundleError: a teacher cannot be opened.
     """
+    if teachers and not config.teacher_share:
+        raise ConfigError("a teacher is given, and teacher_share is 0", hint="--set teacher_share=0.6, for example")
     machine = devices.find()
     policy = devices.precision(precision)
     keras.mixed_precision.set_dtype_policy(policy)
@@ -126,12 +128,12 @@ def train(
     record.check()
     if record.first_epoch >= config.epochs and run_record.read(run)["status"] == "finished":
         return dict(run_record.read(run)["result"])
-    if machine.is_chief:
-        record.begin()
-        validation.forget_from(run / HISTORY, record.first_epoch)
     network = _network(config, machine, weights, start)
     model = machine.for_training(network)
     source = _source(train_split, config, guide, machine, network)
+    if machine.is_chief:  # what was refused above left nothing in the folder
+        record.begin()
+        validation.forget_from(run / HISTORY, record.first_epoch)
     with tempfile.TemporaryDirectory() as aside, machine.scope():
         files = run if machine.is_chief else _copy_backup(run, Path(aside))
         keep = _keeper(val_split, config, machine, run_record.best_weights(files))
@@ -180,6 +182,8 @@ def _source(
     split: Split, config: Config, guide: Teacher | None, machine: devices.Devices, network: keras.Model
 ) -> BatchSource:
     """Batches of `split` with a target for every output of `network`."""
+    if guide is not None:
+        teacher_shares(split, config)  # refuses what it teaches of no photo
     groups = targets_and_weights(split, config)
     targets, sample_weights = ({name: group[name] for name in network.output} for group in groups)
     return BatchSource(split, targets, sample_weights, config, guide, machine.shard)

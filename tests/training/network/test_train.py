@@ -112,9 +112,29 @@ def test_one_command_from_raw_folders_to_a_student_bundle(forks: Forks, tmp_path
     assert "is not empty" in again.stderr
     other = forks.run([*arguments, "--set", "batch=8"])
     assert other.returncode == 2
-    assert "holds a run of other config" in other.stderr
+    assert "holds a run of other config (batch=4)" in other.stderr
     assert "hint: give another --run" in other.stderr
     assert "Traceback" not in other.stderr
+
+
+def test_a_start_that_is_refused_leaves_no_run(forks: Forks, tmp_path: Path) -> None:
+    """Else whoever corrects a slip is told that the folder holds a run of another configuration."""
+    draw_isic(tmp_path / "data")
+    (tmp_path / "no.weights.h5").write_bytes(b"no weights")
+    for slip in (
+        ["--set", "freeze=nowhere"],
+        ["--set", "backbone=nothing"],
+        ["--set", "hold_out=nobody"],
+        ["--set", "teacher_share=0.5", "--set", "taught_sources=nobody"],
+        ["--start", str(tmp_path / "no.weights.h5")],
+        ["--weights", str(tmp_path / "no.weights.h5")],
+        ["--teacher", str(tmp_path)],
+    ):
+        refused = forks.run([*command(tmp_path, "run", "epochs=1"), *slip])
+        assert refused.returncode in (2, 3), refused.stderr[-3000:]
+        assert "hint: " in refused.stderr
+        assert "Traceback" not in refused.stderr
+        assert not (tmp_path / "run" / "run.json").exists(), slip
 
 
 def test_two_machines_on_the_loopback_train_one_network(tmp_path: Path, free_port: Callable[[], int]) -> None:
