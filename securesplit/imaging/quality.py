@@ -24,6 +24,9 @@ LEAST_SHARE_OF_SIDE = 0.6
 DARK, BRIGHT = 65.0, 240.0  # mean brightness, 0..255
 PLAIN = 2.5  # standard deviation of brightness: nothing to be seen
 GREY = 3.0  # mean of the difference between a pixel's largest and smallest channel
+TINTED = 1.3  # of 255: how far colours lie from what brightness alone tells; photos in colour have 1.5 at least
+CELL = 4  # pixels at `SIDE`: colours are judged by the means of so many squared, where a JPEG's own errors cancel out
+CLIPPED = (8, 246)  # channels of cells that lie beyond say little of a tint
 BLURRED = 1.2  # mean of the absolute Laplacian of brightness
 ALONG = 0.85  # of a row or column: where it is another colour than the one beside it all along, an edge runs there
 MIDDLE = (0.2, 0.8)  # of the square, where such an edge counts; a border of the picture lies outside
@@ -104,7 +107,11 @@ def check(pixels: NDArray[np.uint8], edge: int, seen: Look | None = None) -> Ref
         return "grey"
     if judged.detail.mean() < BLURRED:
         return "blur"
-    return "collage" if len(small) == SIDE and _is_joined(small) else None
+    if len(small) < SIDE:
+        return None
+    if _is_tinted(small):
+        return "grey"
+    return "collage" if _is_joined(small) else None
 
 
 def _grey_and_chroma(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], np.float32]:
@@ -122,6 +129,27 @@ def _laplacian(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     """Absolute value of the four-neighbour Laplacian, ``(h - 2, w - 2)``."""
     around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
     return np.abs(4 * grey[1:-1, 1:-1] - around)
+
+
+def _is_tinted(pixels: NDArray[np.uint8]) -> bool:
+    """Whether the colours follow from brightness alone, as in sepia or any other tinted picture in grey (ADR 164)."""
+    cells = _cell_means(pixels).reshape(-1, 3)
+    kept = cells[(cells.min(1) > CLIPPED[0]) & (cells.max(1) < CLIPPED[1])]
+    if len(kept) < len(cells) / 3:
+        return False
+    brightness = kept.mean(1)
+    curve = np.vander((brightness - brightness.mean()) / max(float(brightness.std()), 1.0), 4)
+    differences = kept[:, :2] - kept[:, 1:]  # red less green, green less blue
+    beyond = differences - curve @ np.linalg.lstsq(curve, differences, rcond=None)[0]
+    return bool(np.sqrt(np.square(beyond).sum(1).mean()) < TINTED)
+
+
+def _cell_means(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Of ``(h, w, 3)``, by `CELL` squared pixels; what is left over at the end is left out."""
+    h, w = (n // CELL * CELL for n in pixels.shape[:2])
+    rows = pixels[:h, :w].reshape(h // CELL, CELL, w, 3).sum(1, dtype=np.float64)
+    means: NDArray[np.float64] = rows.reshape(h // CELL, w // CELL, CELL, 3).sum(2) / CELL**2
+    return means
 
 
 def _is_joined(pixels: NDArray[np.uint8]) -> bool:

@@ -37,7 +37,7 @@ REFUSALS: dict[RefusalReason, tuple[str, str]] = {
         gettext_noop("take it again with the mole in the middle, about 5 cm away, in daylight"),
     ),
     "grey": (
-        gettext_noop("the photo has no colour, which the network needs"),
+        gettext_noop("the photo is in grey or in one tint, and the network needs its colours"),
         gettext_noop("take it again in colour, with filters and night mode off"),
     ),
     "collage": (

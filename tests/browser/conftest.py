@@ -63,7 +63,7 @@ def _refused() -> dict[str, bytes]:
         "lighting": picture(0.15 * lesion),
         "framing": picture(cut),
         "low-resolution": picture(Image.fromarray(lesion).resize((70, 70))),
-        "not-skin": picture(textures.draw_texture(8, 300)),
+        "not-skin": picture(textures.draw_texture(12, 300)),
         "no-lesion": picture(Image.new("RGB", (300, 300), (200, 150, 130))),
         "collage": picture(joined),
         "grey": picture(np.repeat(lesion.mean(-1, keepdims=True), 3, -1)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter, ImageOps
@@ -80,6 +82,27 @@ def test_a_hair_that_runs_straight_through_is_no_seam(pixels: int) -> None:
     image = LESION.copy()
     image.paste((60, 40, 40), (200, 0, 200 + pixels, 300))
     assert reason(image) is None
+
+
+TINTS = {"sepia": ("#3c1e0a", "#ffe6be"), "skin": ("#3c140f", "#ffd7c3"), "blue": ("#0a1e46", "#e1f0ff")}
+
+
+@pytest.mark.parametrize("side", [150, 299])
+@pytest.mark.parametrize("tint", TINTS)
+def test_a_picture_in_one_tint_has_no_colour(tint: str, side: int) -> None:
+    """A mole in sepia looks to the network like one in colour, and often like a harmless one."""
+    dark, bright = TINTS[tint]
+    tinted = ImageOps.colorize(LESION.convert("L"), dark, bright)
+    assert reason(tinted, side) == "grey"
+    stream = io.BytesIO()
+    tinted.save(stream, "JPEG", quality=85)
+    assert reason(Image.open(stream), side) == "grey"
+
+
+@pytest.mark.parametrize("light", [(1.0, 0.8, 0.5), (0.7, 0.85, 1.0)])
+@pytest.mark.parametrize("seed", range(4))
+def test_light_of_one_colour_is_no_tint(seed: int, light: tuple[float, float, float]) -> None:
+    assert reason(Image.fromarray((draw_lesion(seed, 300) * light).astype(np.uint8))) is None
 
 
 def test_too_much_light_is_refused() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import doctest
 import itertools
+import re
+from importlib import resources
 
 from securesplit.results import Interval
 from securesplit.ui import gauge, requests
@@ -15,6 +17,13 @@ def test_examples() -> None:
         found = doctest.testmod(module)
         assert found.attempted
         assert not found.failed
+
+
+def test_its_colours_are_known_to_older_browsers() -> None:
+    """A browser paints black what it cannot read of a picture's colour, and then both sides of the threshold are."""
+    style = resources.files("securesplit.ui").joinpath("static", "page.css").read_text(encoding="utf-8")
+    assert ".gauge .left" in style
+    assert not re.findall(r"\b(?:color-mix|light-dark|oklch|color)\(", style)
 
 
 def test_positions_rise_with_the_probability() -> None:
