@@ -6,6 +6,7 @@ methods blocks: the session log and the health server have threads of their own.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from securesplit.channel.sessions import Ended, Session
 from securesplit.errors import ConfigError
 from securesplit.pki.credentials import Credentials
+from securesplit.text import log_counted
 from securesplit.worker.monitoring.expiry import ExpiryWatch
 from securesplit.worker.monitoring.observer import FrontObserver, Status
 from securesplit.worker.monitoring.probes import why_not_alive, why_not_ready
@@ -26,6 +28,7 @@ from securesplit.worker.settings import WorkerSettings
 if TYPE_CHECKING:
     from securesplit.worker.monitoring.http import HealthServer
 
+_log = logging.getLogger(__name__)
 _SESSION_DIGITS = 16
 
 
@@ -133,6 +136,9 @@ class Operations(FrontObserver):
         if not self._is_draining:
             self._is_draining = True
             self._notifier.stopping()
+            if self._status is not None and (status := self._status()).is_draining:  # else an error ends it
+                text = f"draining, since somebody asked: {log_counted('left', status.in_flight, 'request')} to finish"
+                _log.info(text, {"left": status.in_flight}, extra={"event": "draining"})
 
     def close(self) -> None:
         """End the threads; the last lines of the session log are written."""

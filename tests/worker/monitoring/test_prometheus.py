@@ -117,6 +117,9 @@ def test_it_is_ready_when_its_tails_are_and_not_while_it_drains(certs: Path) -> 
             assert (seen["draining"], seen["ready"]) == (1, 0)
             assert asked.result(10).logit == 3
         assert worker.wait() == 0
+        assert [line.partition("draining")[2] for line in worker.log if "draining" in line] == [
+            ", since somebody asked: 1 request to finish"
+        ]
         assert not [line for line in worker.log if "Traceback" in line]
 
 
