@@ -8,17 +8,21 @@ read and shorten: an address and since when.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from securesplit.atomic import PRIVATE, in_use, sync_folder
+from securesplit.atomic import LOCK_WAIT_S, PRIVATE, in_use, sync_folder
 from securesplit.errors import CredentialError, WorkerError
+from securesplit.forking import own_lock
 from securesplit.text import from_utf8
 
 LIST: Final = "distrusted-workers.txt"
+_turn: Final = own_lock()
+"""Of this program's clients, for disks without locks and for Windows."""
 
 
 class DistrustedWorkers:
@@ -52,7 +56,8 @@ class DistrustedWorkers:
     def judging(self, worker: str) -> Iterator[None]:
         """`check`, and the only answer that a program of this device judges until the block ends.
 
-        Of two that were judged at once, each would tell its bit before the other one's worker is on the list.
+        Of two that were judged at once, each would tell its bit before the other one's worker is on the list. Where
+        folders have no locks, other programs do not wait; other clients of this one do.
 
         Args:
             worker: as of `check`.
@@ -64,6 +69,7 @@ class DistrustedWorkers:
         with contextlib.ExitStack() as held:
             try:
                 held.enter_context(in_use(self._file.parent))
+                held.enter_context(_in_turn())
             except TimeoutError as error:
                 hint = "one of them may be stopped, as by Ctrl-Z: let it go on, or end it"
                 message = f"programs of this device judge answers one by one, and {self._file.parent} is in use"
@@ -117,6 +123,17 @@ class DistrustedWorkers:
     def _unusable(self, error: OSError) -> CredentialError:
         hint = "it names workers that are not asked: check its owner and mode"
         return CredentialError(f"cannot read and write {self._file}: {error.strerror}", hint=hint)
+
+
+@contextlib.contextmanager
+def _in_turn() -> Iterator[None]:
+    turn = _turn.value
+    if not turn.acquire(timeout=LOCK_WAIT_S):
+        raise TimeoutError(errno.ETIMEDOUT, "another thread of this program has kept it")
+    try:
+        yield
+    finally:
+        turn.release()
 
 
 def _private(file: str, flags: int) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from securesplit import atomic
 from securesplit.atomic import abandoned_drafts
 from securesplit.device.encryption_key import (
     EVALUATION_FILE,
@@ -314,9 +315,16 @@ def test_an_active_worker_learns_a_bit_and_is_not_asked_again(first: float, key:
     assert [*key.distrusted.found()] == ([] if first < 0 else [WORKER])
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks")
-def test_answers_to_several_programs_are_judged_one_by_one(key: EncryptionKey, tmp_path: Path) -> None:
-    """Or a worker that answers all of them at the same moment would learn a bit from each."""
+@pytest.mark.parametrize("folders", ["with locks", "without locks"])
+def test_answers_to_several_programs_are_judged_one_by_one(
+    folders: str, key: EncryptionKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a worker that answers all of them at the same moment would learn a bit from each.
+
+    Without locks, as on Windows and some disks, that holds for the clients of one program, as these two are.
+    """
+    if folders == "without locks":
+        monkeypatch.setattr(atomic, "_lock", lambda _: None)
     other, features = EncryptionKey(tmp_path), FEATURES[:1]
     answer = EncryptedTail(random_tail()).answer(key.encrypt(features), 1, evaluation_keys())
     judging, go_on = Event(), Event()
