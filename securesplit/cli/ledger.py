@@ -25,7 +25,7 @@ SCHEMA = "securesplit.ledger/1"
 
 
 @command("ledger")
-@click.option("--by", type=click.Choice(["day", "month", "year"]), default="month", help="Length of a period.")
+@click.option("--by", type=click.Choice(["day", "month", "year"]), default="month", help="Length of a period, in UTC.")
 @click.option("--budget", type=param_types.BUDGET, help="Show what is left of this epsilon.")
 @format_option("Form of the answer.")
 @state_option
