@@ -106,7 +106,7 @@ def read_answers(
         splits: ``validation``, and ``test`` where that is to be measured.
         noise_free: answers to the validation photos without that noise.
         draws: of the noise of each photo.
-        sensitivity: that the threshold has on the validation photos.
+        sensitivity: that the threshold has, by what the validation photos can assure.
         fit: what calibrates them.
 
     Raises:
@@ -114,9 +114,9 @@ def read_answers(
     """
     fitted = np.tile(splits["validation"].malignant, draws)
     calibration = fit(logits["validation"], fitted)
-    cutoff = threshold_for_sensitivity(
-        logits["validation"], fitted, sensitivity, **({} if spec.levels is None else apart(calibration, logits))
-    )
+    lesions = np.tile(splits["validation"].lesion, draws)
+    distance = {} if spec.levels is None else apart(calibration, logits)
+    cutoff = threshold_for_sensitivity(logits["validation"], fitted, sensitivity, lesions=lesions, **distance)
     threshold = calibration.probability(cutoff)
     quality = {}
     for name, split in splits.items():

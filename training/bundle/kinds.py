@@ -115,7 +115,8 @@ def cross_fitted(
         own = np.tile(out, draws)
         calibration = fit(logits[~own], malignant[~own])
         distance = {} if spec.levels is None else apart(calibration, {SPLIT: logits})
-        cutoff = threshold_for_sensitivity(logits[~own], malignant[~own], SENSITIVITY, **distance)
+        others = np.tile(lesions, draws)[~own]
+        cutoff = threshold_for_sensitivity(logits[~own], malignant[~own], SENSITIVITY, lesions=others, **distance)
         noise_free = NoiseFree.measure(clean[~out], labels[~out], lesions[~out], fit=fit)
         spread = noise_free.spread(logits[~own])
         probability[own] = [calibration.probability(float(logit)) for logit in logits[own]]

@@ -27,7 +27,9 @@ from securesplit.model.spread import Spread
 from training.evaluation.metrics import both_classes, lesion_samples
 
 SENSITIVITY = 0.95
-"""The share of the malignant validation photos that a threshold calls malignant (ADR 120)."""
+"""The share of malignant photos that a threshold calls malignant (ADR 120)."""
+ASSURANCE = 0.8
+"""The share of bootstrap samples of the validation lesions in which it does so (ADR 168)."""
 LEAST_SCALE = 1e-3
 """A larger logit never means a smaller probability, also where noise has left hardly a slope to fit."""
 LEAST_TEMPERATURE, LARGEST_TEMPERATURE = 0.05, 20.0
@@ -47,6 +49,7 @@ def threshold_for_sensitivity(
     malignant: NDArray[Any],
     sensitivity: float,
     *,
+    lesions: NDArray[Any] | None = None,
     answers: NDArray[Any] | None = None,
     least_gap: float = 0.0,
 ) -> float:
@@ -60,11 +63,21 @@ def threshold_for_sensitivity(
         logits: of the photos that it is chosen by.
         malignant: their labels.
         sensitivity: share that must be reached.
+        lesions: ``(n,)`` which lesion each photo shows; given, the share is reached in `ASSURANCE` of bootstrap samples
+            of them, and not on these photos alone, which leave it to luck what others have.
         answers: other logits that occur, say those of levels that none of these photos has.
         least_gap: between two logits that the threshold may separate.
     """
-    _, reached, thresholds = roc_curve(malignant, logits, drop_intermediate=False)
-    least = float(thresholds[np.argmax(reached >= sensitivity)])
+
+    def least_called(rows: NDArray[Any] | slice) -> float:
+        _, reached, thresholds = roc_curve(malignant[rows], logits[rows], drop_intermediate=False)
+        return float(thresholds[np.argmax(reached >= sensitivity)])
+
+    if lesions is None:
+        least = least_called(slice(None))
+    else:
+        samples = islice(both_classes(lesion_samples(lesions), malignant), REFITS)
+        least = float(np.quantile([least_called(rows) for rows in samples], 1 - ASSURANCE, method="lower"))
     known = logits if answers is None else np.concatenate([logits, answers])
     for below in map(float, np.unique(known[known < least])[::-1]):
         if least - below > least_gap:

@@ -14,7 +14,7 @@ from training.bundle import calibrate
 from training.data.dataset import Split
 from training.data.photo import Photo
 from training.evaluation import deployed
-from training.evaluation.calibration import LEAST_SCALE, by_answer, line, platt, threshold_for_sensitivity
+from training.evaluation.calibration import LEAST_SCALE, NoiseFree, by_answer, line, platt, threshold_for_sensitivity
 from training.evaluation.metrics import expected_calibration_error
 
 
@@ -72,6 +72,28 @@ def test_calling_all_malignant_puts_the_threshold_lowest():
     assert threshold_for_sensitivity(logits, malignant, 0.9) < 0.5
 
 
+def test_an_assured_threshold_finds_its_share_of_other_lesions_more_often_than_not():
+    """What is fitted to the photos at hand alone falls short on others as often as not."""
+    rng, lesions, reached = np.random.default_rng(5), np.arange(240), {"at hand": 0, "assured": 0}
+    malignant, others = np.arange(240) < 80, rng.normal(size=100_000)
+    for _ in range(60):
+        logits = rng.normal(size=240) - 2 * ~malignant
+        for name, given in (("at hand", {}), ("assured", {"lesions": lesions})):
+            cutoff = threshold_for_sensitivity(logits, malignant, 0.9, **given)
+            reached[name] += (others >= cutoff).mean() >= 0.9
+    assert reached["at hand"] / 60 < 0.65 < 0.72 < reached["assured"] / 60
+
+
+def test_more_photos_of_the_same_lesions_assure_no_more():
+    rng, lesions = np.random.default_rng(6), np.arange(120)
+    malignant = np.arange(120) < 60
+    logits = rng.normal(size=120) + 2 * malignant
+    five = {"logits": np.tile(logits, 5), "malignant": np.tile(malignant, 5), "sensitivity": 0.9}
+    cutoff = threshold_for_sensitivity(logits, malignant, 0.9, lesions=lesions)
+    assert threshold_for_sensitivity(**five, lesions=np.tile(lesions, 5)) == cutoff
+    assert threshold_for_sensitivity(**five, lesions=np.arange(600)) > cutoff
+
+
 def test_a_threshold_at_an_answer_is_refused():
     with pytest.raises(BundleError, match="lies at the probability") as caught:
         calibrate.check_threshold(0.11321719266075732, np.array([0.02, 0.11321719266075733, 0.4]))
@@ -127,3 +149,20 @@ def test_figures_are_of_several_draws_of_the_noise():
     for secret, draw in zip(secrets[:3], logits, strict=False):
         assert (deployed.drawn_logits(bundle, spec, split, found, [secret]) == draw).all()
     assert (logits != logits[0]).any()
+
+
+def test_answers_are_read_by_a_threshold_that_is_assured_over_lesions():
+    """Four like photos of a lesion say no more than one does."""
+    rng, lesions = np.random.default_rng(7), np.tile(np.arange(90), 4)
+    malignant = lesions < 45
+    logits = (rng.normal(size=90) + 2 * malignant[:90]).astype(np.float32)[lesions]
+    shown = tuple(Photo(n, malignant=bool(malignant[n]), lesion=str(lesion)) for n, lesion in enumerate(lesions))
+    split = Split(shown, np.zeros((len(shown), 1, 1, 3), np.uint8))
+    noise_free = NoiseFree.measure(logits, malignant, split.lesion)
+    spec = Bundle.load().presets["none"].spec
+    read = calibrate.read_answers(spec, {"validation": logits}, {"validation": split}, noise_free, sensitivity=0.9)
+    by_lesion, by_photo, at_hand = (
+        read.calibration.probability(threshold_for_sensitivity(logits, malignant, 0.9, lesions=drawn))
+        for drawn in (split.lesion, np.arange(len(shown)), None)
+    )
+    assert read.threshold == by_lesion < by_photo < at_hand
