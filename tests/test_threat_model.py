@@ -115,12 +115,10 @@ def test_no_attack_on_the_picture_gets_more_of_guarded_than_the_readme_says():
 def test_attacks_on_ciphertexts_get_nothing_at_all():
     """No more than a guess, for a worker reads no answer."""
     aucs = [figures(row["release"]) for row in of_encrypted("Attributes")]
-    above = [row["attribute"] for row, (_, low, _) in zip(of_encrypted("Attributes"), aucs, strict=True) if low > 0.5]
-    assert above == ["age"], "one of eight, which the document says, and that more draws do not have it"
+    assert all(low <= 0.5 for _, low, _ in aucs)
     assert {row[view] for row in of_encrypted("Attributes") for view in ("label-only", "answer-only")} == {GUESS}
     said = re.search(
-        r"A8 has an AUC of (0\.\d\d) to (0\.\d\d), one interval of eight above 0\.5 \(age, [^)]*\), "
-        r"A6 names (\S+) % of 1,000",
+        r"A8 has an AUC of (0\.\d\d) to (0\.\d\d), no interval above 0\.5, A6 names (\S+) % of 1,000",
         " ".join(PRIVACY.split()),
     )
     assert (f"{min(aucs)[0]:.2f}", f"{max(aucs)[0]:.2f}") == said.groups()[:2]
