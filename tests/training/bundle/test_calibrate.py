@@ -152,10 +152,10 @@ def test_figures_are_of_several_draws_of_the_noise():
 
 
 def test_answers_are_read_by_a_threshold_that_is_assured_over_lesions():
-    """Four like photos of a lesion say no more than one does."""
-    rng, lesions = np.random.default_rng(7), np.tile(np.arange(90), 4)
-    malignant = lesions < 45
-    logits = (rng.normal(size=90) + 2 * malignant[:90]).astype(np.float32)[lesions]
+    """Nine like photos of a lesion say no more than one does."""
+    rng, lesions = np.random.default_rng(7), np.tile(np.arange(200), 9)
+    malignant = lesions < 100
+    logits = (rng.normal(size=200) + 2 * malignant[:200]).astype(np.float32)[lesions]
     shown = tuple(Photo(n, malignant=bool(malignant[n]), lesion=str(lesion)) for n, lesion in enumerate(lesions))
     split = Split(shown, np.zeros((len(shown), 1, 1, 3), np.uint8))
     noise_free = NoiseFree.measure(logits, malignant, split.lesion)

@@ -149,6 +149,23 @@ def test_calibration_error_is_of_folds_that_it_was_not_fitted_on() -> None:
     assert ece(0.9) > 0.3
 
 
+def test_thresholds_of_phone_photos_are_assured_over_patients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three photos each; the surer, the more of the malignant ones are called so."""
+    monkeypatch.setattr(calibration, "REFITS", 50)
+    rng = np.random.default_rng(3)
+    photos = tuple(
+        Photo(Path(str(n)), malignant=n % 2 == 0, lesion=str(n // 3), source=f"phone/{n // 3 % 5}") for n in range(300)
+    )
+    split = Split(photos, np.zeros((300, 1, 1, 3), np.uint8))
+    logits = (rng.normal(size=300) + 2 * split.malignant).astype(np.float32)
+
+    def sensitivity(assurance: float) -> float:
+        monkeypatch.setattr(calibration, "ASSURANCE", assurance)
+        return kinds.cross_fitted(Bundle.load().presets["none"].spec, logits, logits, split)[0]["sensitivity"]
+
+    assert sensitivity(0.5) < sensitivity(0.95)
+
+
 def test_nothing_is_low_where_too_many_of_the_low_ones_are_malignant(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the half that looks benign, some share is malignant."""
     monkeypatch.setattr(calibration, "REFITS", 20)
