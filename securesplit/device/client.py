@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -22,9 +21,10 @@ from securesplit.device.options import ClientOptions, takes
 from securesplit.device.pipeline import DiagnosisPipeline, EncryptedGroup, PreparedRelease, Trace
 from securesplit.device.release_step import Releaser
 from securesplit.encrypted.messages import MAX_PHOTOS
-from securesplit.errors import PhotoError, SecureSplitError
+from securesplit.errors import SecureSplitError
 from securesplit.forking import OfOneProcess
 from securesplit.imaging import PhotoSource
+from securesplit.imaging.photo_source import check_many
 from securesplit.results import Diagnosis, Refusal
 from securesplit.transport.answer import Answer
 from securesplit.transport.connection import Connection
@@ -147,11 +147,10 @@ class Client(OfOneProcess):
             Each photo, in order, with what `diagnose` returns or raises for it.
 
         Raises:
-            PhotoError: `photos` is a path.
+            PhotoError: `photos` is one photo, or nothing that gives photos.
             Exception: asking `photos` for another one raised it; the results of all before it come first.
         """
-        if isinstance(photos, (str, os.PathLike)):  # whose letters would be photos
-            raise PhotoError("this is one path, not many photos", hint="give a list, or Listing(path) for a folder")
+        check_many(photos)
         first = list(itertools.islice(feed := _Feed(photos), 2))
         spends_a_budget = self._options.budget is not None and not self._pipeline.is_encrypted
         if spends_a_budget or len(first) < 2:

@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import stat
+from collections.abc import Iterable
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -73,6 +74,19 @@ def check_array(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     if pixels.dtype != np.uint8:
         raise PhotoError(found, hint="scale to 0..255 and round, then .astype(np.uint8)")
     return np.ascontiguousarray(pixels)
+
+
+def check_many(photos: object) -> None:
+    """Refuse one photo where many are wanted, whose letters, bytes, lines or rows would be the photos.
+
+    Raises:
+        PhotoError: it is one, or nothing that gives photos.
+    """
+    if isinstance(photos, (str, os.PathLike)):
+        raise PhotoError("this is one path, not many photos", hint="give a list, or Listing(path) for a folder")
+    is_one = hasattr(photos, "read") or getattr(photos, "ndim", None) in (2, 3)
+    if is_one or isinstance(photos, (bytes, bytearray, memoryview)) or not isinstance(photos, Iterable):
+        raise PhotoError(f"{_article(type(photos).__name__)} is not many photos", hint="give a list of photos")
 
 
 def _read_path(path: str | bytes) -> bytes:

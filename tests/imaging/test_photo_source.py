@@ -92,13 +92,18 @@ def test_a_file_object_that_was_read_or_closed_is_told_so(mole: Path) -> None:
         load_photo(io.BytesIO(), 150)
 
 
-def test_one_path_is_not_many_photos(mole: Path) -> None:
+def test_one_photo_is_not_many_photos(mole: Path) -> None:
     assert list(Listing(mole)) == list(Listing(str(mole))) == [mole]
     assert list(Listing(str(mole.parent))) == [mole]
     with EmbeddedWorker(None) as worker, Client(worker.endpoint, credentials=worker.client_credentials) as client:
         for photos in (mole, str(mole)):
             with pytest.raises(PhotoError, match="not many photos"):
                 next(client.diagnose_many(photos))  # type: ignore[arg-type]
+        with forms(mole) as one:
+            for photo in (*one.values(), mole.read_bytes(), memoryview(b"x"), np.zeros((4, 4), np.uint8), 3, None):
+                with pytest.raises(PhotoError, match="not many photos") as caught:
+                    next(client.diagnose_many(photo))  # type: ignore[arg-type]
+                assert "list" in caught.value.hint
 
 
 def test_every_form_works_in_both_clients(mole: Path) -> None:
