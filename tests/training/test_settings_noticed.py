@@ -155,7 +155,8 @@ def test_caches_are_made_again_for_photos_that_were_replaced(tmp_path: Path, mon
     draw_isic(tmp_path / "data")
     (tmp_path / "best.weights.h5").write_bytes(b"weights")
     monkeypatch.setattr(cache.run_record, "best_weights", lambda run: run / "best.weights.h5")
-    monkeypatch.setattr(cache, "shipped_network", lambda _: SimpleNamespace(load_weights=lambda _: None))
+    small = SimpleNamespace(load_weights=lambda _: None)
+    monkeypatch.setattr("training.network.train.shipped_network", lambda _: small)
     made: list[int] = []
     monkeypatch.setattr(cache, "cache_split", lambda *_, **__: made.append(1) or cached(len(made)))
 

@@ -34,8 +34,7 @@ from training.data.dataset import Dataset
 from training.data.photo import SIDE, without_fold
 from training.network import run_record
 from training.network.config import CONFIGS, sources_in
-from training.network.model import shipped_network
-from training.network.train import train
+from training.network.train import shipped_of, train
 from training.release import encoders, presets
 from training.release.cache import load_cached, secrets_of, split_network
 from training.release.preset import CutNetwork, Trained
@@ -135,7 +134,7 @@ def build(args: argparse.Namespace, data: Dataset) -> Manifest:
     """All stages, each skipped or resumed where its result is there.
 
     Raises:
-        ConfigError: the folder of the bundle holds something else too.
+        ConfigError: the folder of the bundle holds something else too, or the run is of another network.
         DataError: validation or test photos are all of one class.
     """
     refuse_others(args.out, FILES)
@@ -144,8 +143,7 @@ def build(args: argparse.Namespace, data: Dataset) -> Manifest:
     if held := held_out(run):
         data = data.without(held)
     train, val = load_cached(run, data, args.backbone, views=args.views)
-    network = shipped_network(args.backbone)
-    network.load_weights(str(run_record.best_weights(run)))
+    network = shipped_of(run, args.backbone)
     head, tail = split_network(network, args.backbone)
     cut = CutNetwork(tail, train, val, secrets_of(data.photos["train"]), run)
     names = stored_names(args.out)

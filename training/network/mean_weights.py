@@ -13,6 +13,7 @@ none of the runs has learned from.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,9 +25,12 @@ from training import command
 from training.data.dataset import Dataset
 from training.network import run_record, validation
 from training.network.config import Config
-from training.network.model import shipped_network
+from training.network.model import build_model
 from training.network.train import arranged, digest_of, squares
 from training.network.weights_npz import Weights, mean_of
+
+OF_THE_NETWORK = ("backbone", "pixels", "outputs")
+"""Keys of a configuration that say what weights are of."""
 
 
 def weights_of(network: keras.Model, run: Path) -> Weights:
@@ -35,10 +39,12 @@ def weights_of(network: keras.Model, run: Path) -> Weights:
     Raises:
         ConfigError: there are none, or they are of another network.
     """
+    file = run_record.best_weights(run)
     try:
-        network.load_weights(str(run_record.best_weights(run)))
+        network.load_weights(str(file))
     except (OSError, ValueError) as error:
-        message = f"no weights of {network.name} in {run} ({str(error).splitlines()[0]})"
+        reason = str(error).splitlines()[0] if file.is_file() else f"no {file.name}"
+        message = f"no weights of {network.name} in {run} ({reason})"
         raise ConfigError(message, hint="name folders of its runs") from None
     found: Weights = network.get_weights()
     return found
@@ -53,9 +59,14 @@ def common_config(runs: Sequence[Path]) -> Config:
     """The configuration of the first of `runs`, holding out what all of them have held out.
 
     Raises:
-        ConfigError: one of them is no run.
+        ConfigError: one of them is no run, or of another network than the first.
     """
     configs = [run_record.config_of(run) for run in runs]
+    for key, (run, config) in itertools.product(OF_THE_NETWORK, zip(runs, configs, strict=True)):
+        if (found := getattr(config, key)) != (first := getattr(configs[0], key)):
+            raise ConfigError(
+                f"{run} is of {key}={found}, not {first} as {runs[0]}", hint="name runs of one and the same network"
+            )
     held = set.intersection(*({*config.held_out} for config in configs))
     return replace(configs[0], hold_out=",".join(sorted(held)))
 
@@ -70,7 +81,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="gets best.weights.h5")
     args = parser.parse_args()
     config = common_config(args.mean_of)
-    network = shipped_network(config.backbone, config.side)
+    network = build_model(config)
     start, *ends = (weights_of(network, run) for run in (args.start, *args.mean_of))
     network.set_weights(on_the_way(start, mean_of(ends), args.share))
     photos = arranged(config, Dataset.read(args.data, args.run.parent / "pixels")).split("val", config.side)

@@ -26,7 +26,7 @@ from training.data.photo import Photo, without_fold
 from training.network import checkpoint, devices, run_record, validation
 from training.network.batches import BatchSource, batches
 from training.network.config import LAST, Config
-from training.network.model import build_model, compile_model, freeze_until
+from training.network.model import build_model, compile_model, freeze_until, shipped_network
 from training.network.targets import targets_and_weights, teacher_shares
 from training.network.teacher import Teacher
 
@@ -210,8 +210,35 @@ def load_start(network: keras.Model, start: Path) -> None:
     try:
         network.load_weights(str(start))
     except (ValueError, OSError) as error:
-        reason = str(error).strip().splitlines()[0][:200]
+        reason = str(error).strip().splitlines()[0][:200] if start.is_file() else "no such file"
         raise ConfigError(f"{start} does not fit: {reason}", hint="give weights of a run of this network") from None
+
+
+def shipped_of(run: Path, backbone: str) -> keras.Model:
+    """The kind of network that bundles of several presets are made from, with the best weights of `run`.
+
+    Raises:
+        ConfigError: there are none, or `run` is of another network, or of photos of another size or scale.
+    """
+    of_run, needed = _known_config(run), Config(backbone, outputs="auxiliary").to_json()
+    for key in ("backbone", "side", "pixels", "outputs"):
+        if (found := of_run.get(key, needed[key])) != needed[key]:
+            raise ConfigError(
+                f"{run} is a run of {key}={found}, and this takes {needed[key]}",
+                hint="python -m training.bundle.from_run makes a bundle of any run",
+            )
+    network = shipped_network(backbone)
+    load_start(network, run_record.best_weights(run))
+    return network
+
+
+def _known_config(run: Path) -> dict[str, Any]:
+    """What `run` or, where it is a mean of runs, its weights were made by; empty where nothing says so."""
+    if (run / run_record.FILE).is_file():
+        return run_record.config_of(run).to_json()
+    if run_record.best_weights(run).with_suffix(".json").is_file():
+        return dict(run_record.best_epoch(run).get("config", {}))
+    return {}
 
 
 def _about(machine: devices.Devices, policy: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from training.data.dataset import Dataset, Split, centre_square
 from training.data.photo import SIDE, Photo
 from training.network import run_record
 from training.network.augmentation import Views
-from training.network.model import shipped_network
+from training.network.train import shipped_of
 from training.output import write_arrays
 
 THUMBNAIL = 8
@@ -105,10 +105,12 @@ def cache_arguments(description: str | None) -> argparse.ArgumentParser:
 
 
 def load_cached(run: Path, data: Dataset, backbone: str, *, views: int) -> tuple[Cached, Cached]:
-    """Train and validation caches of the run's best weights and of these photos, from disk where they are of both."""
-    weights = run_record.best_weights(run)
-    network = shipped_network(backbone)
-    network.load_weights(str(weights))
+    """Train and validation caches of the run's best weights and of these photos, from disk where they are of both.
+
+    Raises:
+        ConfigError: see `training.network.train.shipped_of`.
+    """
+    weights, network = run_record.best_weights(run), shipped_of(run, backbone)
     made_from = f"{hashlib.sha256(weights.read_bytes()).hexdigest()} {data.fingerprint} {backbone}"
     caches = []
     for name, count in (("train", views), ("val", 0)):
