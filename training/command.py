@@ -21,6 +21,7 @@ from securesplit.model import fields
 from securesplit.text import from_utf8, printable
 
 INTERRUPTED = 130
+_OUT_OF_MEMORY = ("ResourceExhaustedError", "OutOfMemoryError")
 MOST_SEED = 2**32 - 1
 """The largest that Keras takes."""
 
@@ -47,13 +48,21 @@ def run(main: Callable[[], None]) -> None:
         reason = os.strerror(error.errno)  # h5py's own text is a page of addresses
         sys.stderr.write(f"error: {printable(place + reason)}\nhint: {hint}\n")
         sys.exit(ConfigError.exit_code)
-    except MemoryError:
-        sys.stderr.write("error: this machine has too little memory for it\n")
-        sys.stderr.write("hint: take fewer or smaller photos, a smaller batch, or a machine with more\n")
-        sys.exit(ConfigError.exit_code)
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted\nhint: --help says whether the same command goes on where it was\n")
         sys.exit(INTERRUPTED)
+    except Exception as error:
+        if not _is_out_of_memory(error):
+            raise
+        sys.stderr.write("error: this machine has too little memory for it\n")
+        sys.stderr.write("hint: take fewer or smaller photos, a smaller batch, or a machine with more\n")
+        sys.exit(ConfigError.exit_code)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether Python, TensorFlow, JAX or PyTorch says so; none of the last three need be installed."""
+    is_of_python = isinstance(error, MemoryError)
+    return is_of_python or type(error).__name__ in _OUT_OF_MEMORY or "RESOURCE_EXHAUSTED" in str(error)
 
 
 def whole(least: int, most: float = math.inf) -> Callable[[str], int]:

@@ -138,8 +138,10 @@ def load(
         should_continue: for either, whether there is time for more than `MIN_PHOTOS`.
 
     Raises:
-        ConfigError: the folder holds too few photos.
+        ConfigError: there is no such folder, or it holds too few photos.
     """
+    if folder is not None and not folder.is_dir():
+        raise ConfigError(f"there is no folder {folder}", hint="check the path")
     if folder is not None and (folder / COLLECTION / "metadata.csv").is_file():
         folder = folder / COLLECTION
     if folder is None:

@@ -35,6 +35,11 @@ def loaded(folder, content):
     return found
 
 
+def test_a_folder_that_is_not_there_is_told_of(tmp_path):
+    with pytest.raises(ConfigError, match=r"there is no folder .*nowhere"):
+        photos.load(tmp_path / "nowhere", 8, auxiliary=COUNT, targets=COUNT)
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -36,9 +36,19 @@ def test_a_full_disk_has_no_name(said: str, capsys: pytest.CaptureFixture[str]) 
     assert ends_with(full, capsys) == (2, "error: No space left on device\nhint: free some space on the disk\n")
 
 
-def test_too_little_memory_is_no_fault_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
+class OutOfMemoryError(RuntimeError):
+    """As PyTorch has it."""
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), OutOfMemoryError("CUDA out of memory"), RuntimeError("RESOURCE_EXHAUSTED: 2 GiB"), None]
+)
+def test_too_little_memory_is_no_fault_of_ours(error: Exception | None, capsys: pytest.CaptureFixture[str]) -> None:
     def too_much() -> None:
-        raise MemoryError
+        if error is not None:
+            raise error
+        tensorflow = pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the train extra)")
+        tensorflow.zeros([1 << 30, 1 << 20])
 
     code, told = ends_with(too_much, capsys)
     assert code == 2

@@ -243,7 +243,10 @@ def make(bundle: Bundle, root: Path) -> AttackInfo:
     }
     ways = {name: way for name in known if (way := strongest(known[name], observations[name]))}
     if not ways:
-        raise DataError(f"no preset of {bundle.folder} has a release that so small a decoder could take")
+        raise DataError(
+            f"no preset of {bundle.folder} has a release that so small a decoder could take",
+            hint="the bundle needs a preset such as compact or guarded: python -m training.bundle.default makes them",
+        )
     specs = {name: preset.spec for name, preset in bundle.presets.items()}
     content = to_litert(ways, known, specs)
     decoder = AttackDecoder(content, SIDE, {name: specs[name] for name in ways}, {})

@@ -54,7 +54,10 @@ def make(bundle: Bundle, data: Dataset, run: Path, *, epochs: int, views: int, s
     """
     keras.utils.clear_session()  # names of layers go into the file
     if CUT_PRESET not in bundle.presets or len(bundle.presets[CUT_PRESET].spec.shape) != 3:
-        raise DataError(f"the head of {bundle.folder} gives no map under the preset {CUT_PRESET!r}")
+        raise DataError(
+            f"the head of {bundle.folder} gives no map under the preset {CUT_PRESET!r}",
+            hint="split it at a layer with a map (h, w, c)",
+        )
     data.check_classes(("train",))
     data.of_kind("dermoscopy").check_classes(("val", "test"))
     train, val, test = (

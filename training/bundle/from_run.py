@@ -12,9 +12,10 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from securesplit.atomic import atomic_folder, cannot_write, refuse_taken
-from securesplit.errors import ConfigError
+from securesplit.errors import BundleError, ConfigError
 from securesplit.model import Manifest, backbones, convert, packing, splitting
 from securesplit.model.cuts import find_cut
 from securesplit.model.keras_graph import graph_of
@@ -75,7 +76,7 @@ def make_bundle(
         "command": f"python -m training.bundle.from_run --run {run.name} --out {out.name}",
     }
     with atomic_folder(out) as own:
-        packed = packing.pack(network, layer, centre_square(shown.pixels), precision=precision)
+        packed = _packed(network, layer, centre_square(shown.pixels), precision)
         print(packed.parity.line(), flush=True)
         manifest = packing.write_bundle(
             own,
@@ -87,6 +88,19 @@ def make_bundle(
         measured = measure_and_write(own, manifest, data)
     print(quality_table(measured))
     return measured
+
+
+def _packed(network: keras.Model, layer: str, photos: NDArray[np.uint8], precision: str) -> packing.Packed:
+    """Both halves.
+
+    Raises:
+        BundleError: the network tells photos too little apart, or its halves answer something else.
+    """
+    try:
+        return packing.pack(network, layer, photos, precision=precision)
+    except BundleError as error:  # whose hint is of `securesplit split`
+        hint = "train longer, from other weights or with more photos, or cut at another layer with --at"
+        raise BundleError(error.message, hint=hint) from None
 
 
 def check(config: Config, data: Dataset, out: Path, *, at: str | None, licence: str) -> str:

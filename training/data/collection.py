@@ -46,6 +46,13 @@ def is_collection(root: Path) -> bool:
     return (root / "ham10000" / "metadata.csv").is_file()
 
 
+def not_a_collection(root: Path) -> DataError:
+    """What refuses a folder of one data set where several are wanted."""
+    return DataError(
+        f"{root} is not a collection of data sets", hint="give the folder that holds ham10000/ and others beside it"
+    )
+
+
 def list_isic_archive(root: Path) -> list[Photo]:
     """Dermoscopy from the ISIC Archive that is not in HAM10000; lesions are not known, so each photo is its own.
 

@@ -246,6 +246,8 @@ def list_photos(root: Path) -> dict[str, list[Photo]]:
         DataError: `root` is in none of them, holds other photos than its ``splits.csv`` names, or its list cannot be
             read, names a photo twice, or says of a photo what is not known here.
     """
+    if not root.is_dir():
+        raise DataError(f"there is no folder {root}", hint="check what --data says")
     if is_collection(root):
         return _once(merged(_list_isic(root / "ham10000"), root))
     if (root / "metadata.csv").is_file():

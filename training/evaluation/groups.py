@@ -25,8 +25,9 @@ from securesplit.model import Bundle, Preset
 from securesplit.results import Kind
 from securesplit.text import markdown_table
 from training import command
+from training.data.collection import not_a_collection
 from training.data.dataset import Dataset, centre_square
-from training.data.photo import DataError, Photo, without_fold
+from training.data.photo import Photo, without_fold
 from training.evaluation import deployed, metrics
 from training.evaluation.baseline import colour_baselines
 from training.evaluation.measured import GroupRow
@@ -71,7 +72,7 @@ def answered(bundle: Bundle, name: str, folds: Sequence[Bundle], data: Dataset) 
     """
     train = [p for p in data.photos["train"] if p.source == "ham10000"]
     if not train:
-        raise DataError(f"{data.root} is not a collection of data sets")
+        raise not_a_collection(data.root)
     parts = [_by_itself(bundle, name, data)]
     if folds:
         found = OutOfFold.of(folds, [p for p in data.photos["train"] if not p.is_premalignant], data)

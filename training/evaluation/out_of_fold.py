@@ -75,7 +75,7 @@ class OutOfFold:
         """
         asked = "none" if name not in self.embeddings and bundle.presets[name].spec.encrypted else name
         if asked not in self.embeddings:
-            raise DataError(f"the folds have no preset {name}")
+            raise DataError(f"the folds have no preset {name}", hint=f"they have: {', '.join(self.embeddings)}")
         return asked
 
     def logits(self, bundle: Bundle, name: str, secrets: Sequence[bytes] = (SECRET,)) -> NDArray[np.float32]:

@@ -22,8 +22,9 @@ from sklearn.metrics import roc_auc_score
 
 from securesplit.model import Bundle
 from training import command
+from training.data.collection import not_a_collection
 from training.data.dataset import Dataset, Split
-from training.data.photo import DataError, Photo, without_fold
+from training.data.photo import Photo, without_fold
 from training.evaluation import deployed
 from training.evaluation.baseline import colour_baselines
 from training.evaluation.metrics import auc_interval, of_confirmed
@@ -136,7 +137,7 @@ def main() -> None:
     photos = data.photos
     ham10000 = [p for p in photos["train"] if p.source == "ham10000"]
     if not ham10000:
-        raise DataError(f"{args.data} is not a collection of data sets")
+        raise not_a_collection(args.data)
     if args.run is not None:
         config = config_of(args.run)
         held = data.holding_out(config.held_out) if config.held_out else data

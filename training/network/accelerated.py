@@ -191,6 +191,11 @@ def main() -> None:
     parser.add_argument("--precision", choices=[p for p in PRECISIONS if p != "auto"], default="mixed_bfloat16")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
+    if (backend := keras.backend.backend()) != "jax":
+        raise ConfigError(
+            f"this trains with JAX, and Keras runs on {backend}",
+            hint="KERAS_BACKEND=jax python -m training.network.accelerated",
+        )
     teachers = [_named_teacher(given) for given in args.teacher]
     result = train(
         named(args.config, args.set),

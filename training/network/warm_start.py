@@ -43,6 +43,7 @@ DRAWN = 4
 """Photos on which it is compared."""
 _WEIGHTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 _READ = (*_WEIGHTED, keras.layers.BatchNormalization, keras.layers.Normalization)
+_OF_RUN = "continue from the run it was made of"
 _HALVES = (("head.tflite", b"head"), ("tail.tflite", b"none"))
 
 
@@ -66,12 +67,10 @@ def network_of(bundle: Bundle) -> keras.Model:
         for name, values in _layers((bundle.folder / file).read_bytes(), signature, network)
     }
     if others := [layer.name for layer in _answering(network) if layer.weights and not isinstance(layer, _READ)]:
-        raise DataError(
-            f"weights of layers such as {others[0]} cannot be read back", hint="continue from the run it was made of"
-        )
+        raise DataError(f"weights of layers such as {others[0]} cannot be read back", hint=_OF_RUN)
     for layer in _backbone_layers(network):
         if layer.name not in found:
-            raise DataError(f"the bundle holds no weights of layer {layer.name}")
+            raise DataError(f"the bundle holds no weights of layer {layer.name}", hint=_OF_RUN)
         _restore(layer, *found[layer.name])
     _check_answers(network, deployed)
     return network
@@ -167,7 +166,9 @@ def _restore(layer: Any, kernel: NDArray[np.float32], bias: NDArray[np.float32] 
     """Put LiteRT's kernel and bias into a Keras layer and into the batch norm behind it."""
     kernel = _keras_layout(layer, kernel)
     if kernel.shape != tuple(layer.kernel.shape):
-        raise DataError(f"layer {layer.name} has a kernel {layer.kernel.shape}, the bundle's is {kernel.shape}")
+        raise DataError(
+            f"layer {layer.name} has a kernel {layer.kernel.shape}, the bundle's is {kernel.shape}", hint=_OF_RUN
+        )
     scale = _scale_behind(layer)
     kernel, bias = kernel / scale, None if bias is None else bias / scale
     layer.kernel.assign(kernel)

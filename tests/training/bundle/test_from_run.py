@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the train extra)")
 
 import keras
 
-from securesplit.errors import ConfigError
+from securesplit.errors import BundleError, ConfigError
 from securesplit.model import Bundle, backbones
 from securesplit.model.manifest import parse
 from tests.training.drawn_photos import draw_collection, draw_tree
@@ -90,6 +91,21 @@ def test_a_run_of_other_photos_or_without_an_epoch_is_refused(tmp_path: Path) ->
         from_run.make_bundle(run, data, out)
     assert caught.value.hint
     assert not out.exists()
+
+
+def test_a_network_that_learned_nothing_is_told_what_helps_a_training(tmp_path: Path) -> None:
+    """Not options of `securesplit split`."""
+    draw_tree(tmp_path / "data")
+    data = Dataset.read(tmp_path / "data", tmp_path / "pixels")
+    run = run_of(tmp_path / "run", CONFIG, data)
+    network = build_model(CONFIG)
+    network.set_weights([np.zeros_like(weight) for weight in network.get_weights()])
+    network.save_weights(str(run_record.best_weights(run)))
+    with pytest.raises(BundleError, match="is the same for all") as caught:
+        from_run.make_bundle(run, data, tmp_path / "bundle")
+    assert "train longer" in caught.value.hint
+    assert "--pixels" not in caught.value.hint
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_one_class_is_not_trained_on(tmp_path: Path) -> None:

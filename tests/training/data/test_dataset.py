@@ -56,6 +56,9 @@ def test_a_lesion_on_two_sides_is_refused() -> None:
 def test_no_data_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none of ham10000/, metadata\.csv, train/benign/"):
         list_photos(tmp_path)
+    with pytest.raises(DataError, match=r"there is no folder .*nowhere") as caught:
+        list_photos(tmp_path / "nowhere")
+    assert "--data" in caught.value.hint
     with pytest.raises(DataError, match="without photos"):
         load_split([], height=1, width=1, cache=tmp_path)
 

@@ -30,6 +30,15 @@ def packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return to
 
 
+def test_another_backend_is_told_of_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    accelerated = pytest.importorskip("training.network.accelerated", reason="Keras is not installed")
+    monkeypatch.setattr(sys, "argv", ["accelerated", "--photos", "none.npz", "--seconds", "9", "--out", "none"])
+    monkeypatch.setattr(accelerated.keras.backend, "backend", lambda: "tensorflow")
+    with pytest.raises(ConfigError, match="Keras runs on tensorflow") as caught:
+        accelerated.main()
+    assert "KERAS_BACKEND=jax" in caught.value.hint
+
+
 def test_a_pack_holds_every_photo_but_those_for_testing(tmp_path: Path, packed: Path) -> None:
     listed = dataset.list_photos(tmp_path / "data")
     for split in ("train", "val"):
