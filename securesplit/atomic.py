@@ -255,9 +255,12 @@ def refuse_others(folder: Path, names: Collection[str]) -> None:
 
 
 def refuse_taken(folder: Path) -> None:
-    """Raise ConfigError where `folder` holds something already."""
+    """Raise ConfigError where `folder` holds something already, or cannot be made, for a file is in its way."""
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder} is not empty", hint="choose another folder")
+    above = next((each for each in folder.absolute().parents if each.exists()), None)
+    if above is not None and not above.is_dir():
+        raise cannot_write(folder, NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
 
 
 def cannot_write(folder: Path, error: OSError) -> ConfigError:

@@ -200,6 +200,8 @@ def test_what_no_bundle_could_be_is_refused_before_the_training(tmp_path: Path) 
         from_run.check(CONFIG, data, tmp_path / "data", at=None, licence="CC0")
     with pytest.raises(ConfigError, match="cannot write"):
         from_run.check(CONFIG, data, tmp_path / "data" / "train" / "benign" / "m1.png", at=None, licence="CC0")
+    with pytest.raises(ConfigError, match=r"cannot write .*Not a directory"):
+        from_run.check(CONFIG, data, tmp_path / "data/train/benign/m1.png/new/bundle", at=None, licence="CC0")
     with pytest.raises(ConfigError, match="such a bundle could not be read"):
         from_run.check(CONFIG, data, tmp_path / "bundle", at=None, licence="\ud800")
     assert from_run.check(CONFIG, data, tmp_path / "bundle", at=None, licence="CC0") == "conv2d"
