@@ -21,8 +21,8 @@ def main(_word: str, folder: str) -> None:
     def answer(number: int) -> tuple[float, int, int]:
         request = device.encrypt(arrays["features"][number % len(arrays["features"])][None])
         reply = worker.answer(request, 1, keys)
-        logit = device.decrypt(reply, 1, answer_scale(device.parameters))
-        return float(logit[0]), len(request), len(reply)
+        copies = device.decrypt(reply, 1, answer_scale(device.parameters))
+        return float(copies[0, 0]), len(request), len(reply)
 
     answer_numbers(answer)
 

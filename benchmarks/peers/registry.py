@@ -164,6 +164,7 @@ def _encrypted(name: str, module: str, environment: str, requirements: Requireme
         environment,
         requirements,
         is_ours=requirements == OURS,
+        is_quick=requirements == OURS,
         tolerance=SAME_SUMS,
         questions=questions,
     )
