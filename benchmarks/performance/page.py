@@ -39,12 +39,10 @@ One photo after the other, warm, over loopback; percentiles over all rounds. CPU
 unsplit networks run on the device alone, so nothing travels and the photo stays there: they are the measure of what
 splitting costs. A `certified` release needs next to no tail, since the device computes nearly all of the network. Bytes
 are what TCP carries of a warm request and of its answer; those of the first request count the handshake before it, and
-for `encrypted` 37 MB of evaluation keys, which a worker keeps. Cold start is of the client's process, its worker being
-up; the device is new, so for `encrypted` it draws its keys and uploads them. Since these figures were measured its
-requests have shrunk to 150 kB, its keys to 27 MB, and its tail takes three quarters of the time ([ADR
-166](adr/166-roots-of-the-last-weights.md)).
-All begin with the photo's file. Ours also checks whether the JPEG is whole, whether it shows a lesion, and writes its
-release down on the disk; the others read, scale and compute.
+for `encrypted` 27 MB of evaluation keys, which a worker keeps. Cold start is of the client's process, its worker being
+up; the device is new, so for `encrypted` it draws its keys and uploads them. All begin with the photo's file. Ours also
+checks whether the JPEG is whole, whether it shows a lesion, and writes its release down on the disk; the others read,
+scale and compute.
 """,
     "inception": """\
 InceptionResNetV2 at 150 × 150 pixels with random weights, for its time alone: nobody trained it. Ours has its default
