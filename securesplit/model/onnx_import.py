@@ -54,7 +54,9 @@ def load_onnx(file: Path, side: int) -> Any:
     except BundleError:
         raise
     except Exception as error:  # noqa: BLE001  (protobuf and the checker raise what they like)
-        raise BundleError(f"{file} is not an ONNX network ({first_line(error)})", hint="export it again") from None
+        is_apart = "should be stored in" in str(error)  # of weights in a file of their own, which lacks
+        hint = "put that file with its weights beside it, as it was exported" if is_apart else "export it again"
+        raise BundleError(f"{file} is not an ONNX network ({first_line(error)})", hint=hint) from None
     _check_operations(model)
     try:
         network = _network(model, side, file.stem)

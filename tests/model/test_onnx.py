@@ -347,6 +347,16 @@ def test_what_is_not_covered_names_its_node(tmp_path):
         splitting.load_network(str(tmp_path / "net.onnx"), SIDE)
 
 
+def test_a_file_without_its_weights_says_what_lacks(tmp_path):
+    file = tmp_path / "net.onnx"
+    onnx.save(network(), str(file), save_as_external_data=True, location="net.data", size_threshold=0)
+    splitting.load_network(str(file), SIDE)
+    (tmp_path / "net.data").unlink()
+    with pytest.raises(BundleError, match=r"net\.data") as caught:
+        splitting.load_network(str(file), SIDE)
+    assert "its weights beside it" in caught.value.hint
+
+
 def test_damaged_files_and_other_inputs_are_refused(tmp_path, capsys):
     (tmp_path / "net.onnx").write_bytes(b"\x08\x07")
     assert run(["cuts", str(tmp_path / "net.onnx")]) == 9
