@@ -16,6 +16,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from securesplit.errors import ConfigError
 from securesplit.text import figures_json
 from training import command
 from training.bundle import from_run
@@ -39,19 +40,27 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--bundle", type=Path, help="split the best network into this folder")
     parser.add_argument("--at", help="layer to split at (default: the backbone's)")
-    parser.add_argument("--licence", default="not stated", help="of the weights, for the bundle")
+    parser.add_argument("--licence", help="of the weights, for the bundle (default: not stated)")
     return parser
 
 
 def main() -> None:
-    """Train, and split where a bundle is wanted."""
+    """Train, and split where a bundle is wanted.
+
+    Raises:
+        ConfigError: what is of a bundle was given without one.
+    """
     args = arguments().parse_args()
+    if args.bundle is None and (args.at is not None or args.licence is not None):
+        hint = "name its folder with --bundle, or leave them out"
+        raise ConfigError("--at and --licence are of a bundle, and --bundle names none", hint=hint)
+    licence = args.licence or "not stated"
     config = named(args.config, args.set)
     data = Dataset.read(args.data, args.run.parent / "pixels")
     bar = 1 if sys.stdout.isatty() else 2
     extra = []
     if args.bundle is not None:
-        extra.append(from_run.CheckedCut(from_run.check(config, data, args.bundle, at=args.at, licence=args.licence)))
+        extra.append(from_run.CheckedCut(from_run.check(config, data, args.bundle, at=args.at, licence=licence)))
     best = train(
         *(config, data, args.run),
         weights=args.weights,
@@ -63,7 +72,7 @@ def main() -> None:
     )
     print(f"{args.run}: best epoch {figures_json(best)}")
     if args.bundle is not None and best:
-        from_run.make_bundle(args.run, data, args.bundle, at=args.at, licence=args.licence)
+        from_run.make_bundle(args.run, data, args.bundle, at=args.at, licence=licence)
 
 
 if __name__ == "__main__":

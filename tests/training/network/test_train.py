@@ -261,7 +261,9 @@ def test_mixed_precision_keeps_weights_and_answers_in_float32(forks: Forks, tmp_
     [
         (["--set", "backbone=vgg"], 2, "no backbone is called 'vgg'"),
         (["--config", "other"], 2, "no configuration is called 'other'"),
-        (["--data", "/nowhere"], 3, "holds none of ham10000/, metadata.csv"),
+        (["--at", "block5e_add"], 2, "--bundle names none"),
+        (["--licence", "CC0-1.0"], 2, "--bundle names none"),
+        (["--data", "/nowhere"], 3, "there is no folder /nowhere"),
     ],
 )
 def test_refusals_have_a_hint_and_no_traceback(
