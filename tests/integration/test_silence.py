@@ -47,6 +47,7 @@ FIELDS = {
     "reloaded": {"until", "ended"},
     "reload-failed": {"why"},
     "connections-dropped": set(),
+    "draining": {"left"},
     "tail-not-started": {"why"},
     "audit-failed": {"why"},
     "log-lost": {"lines"},
