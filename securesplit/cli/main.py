@@ -64,19 +64,8 @@ _OF_THE_MACHINE = {
     errno.ENOENT: "set TMPDIR to a folder that this user can write, and work in a folder that is there",
 }
 """What to do where the system refuses something that has no name, by its error number."""
-
-
-class _InterruptedError(Exception):
-    """A signal ended the command."""
-
-
-@contextlib.contextmanager
-def _kept_from_click() -> Iterator[None]:
-    """At an interrupt click writes a line to stderr of its own accord, and fails where that is full."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise _InterruptedError from None
+_COMPLETE = "_SECURESPLIT_COMPLETE"
+"""By which a shell asks how a line may go on."""
 
 
 class LazyGroup(click.Group):
@@ -113,16 +102,6 @@ class LazyGroup(click.Group):
         if args[0] not in COMMANDS and not args[0].startswith("-"):
             raise ConfigError(f"No such command '{args[0]}'.", hint=_meant_command(args[0]))
         return super().resolve_command(ctx, args)
-
-    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        """Read the arguments."""
-        with _kept_from_click():
-            return super().make_context(*args, **kwargs)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
-        with _kept_from_click():
-            return super().invoke(ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the commands without importing them."""
@@ -251,12 +230,11 @@ def _run(arguments: list[str], signals: process.Signals | None) -> int:
         if signals is not None:
             signals.watch(keep_hangup_waiting=_named_command(arguments) in RELOADING)
         _speak_as_the_system()
-        words, width = arguments or ["--help"], terminal.help_width()
-        code = cli.main(args=words, prog_name="securesplit", standalone_mode=False, terminal_width=width)
+        code = _invoke(arguments or ["--help"])
         _flush_answers()
     except click.exceptions.Exit as stop:
         return int(stop.exit_code)
-    except (click.Abort, KeyboardInterrupt, _InterruptedError):
+    except (click.Abort, KeyboardInterrupt):
         return _interrupted(signals)
     except Exception as error:  # noqa: BLE001  (the last resort: no traceback for people)
         if signals is not None and signals.received is not None:  # a library made another error of the interrupt
@@ -264,6 +242,16 @@ def _run(arguments: list[str], signals: process.Signals | None) -> int:
         _show_traceback(wanted=debug and not isinstance(error, click.ClickException))
         return _failed(error)
     return code if isinstance(code, int) else 0
+
+
+def _invoke(arguments: list[str]) -> Any:
+    """As `click.Command.main`, which at an interrupt writes a line of its own, and fails where stderr is full."""
+    if instruction := os.environ.get(_COMPLETE):
+        from click.shell_completion import shell_complete
+
+        return shell_complete(cli, {}, "securesplit", _COMPLETE, instruction)
+    with cli.make_context("securesplit", [*arguments], terminal_width=terminal.help_width()) as context:
+        return cli.invoke(context)
 
 
 def _speak_as_the_system() -> None:

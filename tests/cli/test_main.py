@@ -1,6 +1,7 @@
 import re
 from pathlib import Path
 
+import click
 import pytest
 
 from securesplit import errors
@@ -25,6 +26,20 @@ def test_help_names_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--help"]) == 0
     told = capsys.readouterr().out.partition("Exit codes:")[2]
     assert {int(code) for code in re.findall(r"(\d+) [a-z]", " ".join(told.split()))} == wanted
+
+
+@pytest.mark.parametrize("step", ["make_context", "invoke", "__enter__", "__exit__"])
+def test_an_interrupt_at_any_step_is_told_in_one_line(
+    step: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whichever of click's, which would write one of its own."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(click.Context if step.startswith("__") else LazyGroup, step, interrupted)
+    assert run(["ledger"]) == 130
+    assert capsys.readouterr() == ("", "error: interrupted\n")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
