@@ -141,14 +141,10 @@ def _spec(wanted: Wanted) -> ReleaseSpec | None:
 
 def _photos(network: Any, wanted: Wanted) -> Collection:
     from securesplit.audit import cut_leakage, photos
+    from securesplit.model.keras_graph import square_side
 
-    height, width = (int(n) for n in network.input_shape[1:3])
-    if height != width:
-        raise ConfigError(
-            f"the network takes photos of {height}×{width}, not square ones",
-            hint="save it for square photos, such as the device takes them, or of any size",
-        )
-    return photos.load(wanted.data, height, auxiliary=cut_leakage.AUXILIARY, targets=cut_leakage.TARGETS)
+    side = square_side(network.input_shape[1:3])
+    return photos.load(wanted.data, side, auxiliary=cut_leakage.AUXILIARY, targets=cut_leakage.TARGETS)
 
 
 def _converted(

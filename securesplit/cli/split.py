@@ -141,13 +141,9 @@ def _photos(folder: Path | None, shape: tuple[Any, ...]) -> NDArray[np.uint8]:
 
     from securesplit.imaging import load_photo
     from securesplit.imaging.synthetic import draw_lesion
+    from securesplit.model.keras_graph import square_side
 
-    side = int(shape[0])
-    if shape[0] != shape[1]:
-        raise ConfigError(
-            f"the network takes photos of {shape[0]}×{shape[1]}, not square ones",
-            hint="save it for square photos, such as the device takes them, or of any size",
-        )
+    side = square_side(shape[:2])
     if folder is None:
         return np.stack([draw_lesion(seed, side) for seed in range(DRAWN_PHOTOS)])
     found = []

@@ -116,6 +116,17 @@ def check_edges(edges: Sequence[int]) -> None:
         )
 
 
+def square_side(edges: Sequence[Any]) -> int:
+    """The side of square photos of so many pixels, height first; raises ConfigError for others."""
+    height, width = map(int, edges)
+    if height != width:
+        raise ConfigError(
+            f"the network takes photos of {height}×{width}, not square ones",
+            hint="save it for square photos, such as the device takes them, or of any size",
+        )
+    return height
+
+
 def _functional(network: Any) -> Any:
     """Where the graph of a network is: a Sequential holds another one."""
     return getattr(network, "_functional", None) or network

@@ -29,7 +29,18 @@ from securesplit.imaging.pillow_image import facts_of
 from securesplit.imaging.pixels import to_upright_rgb
 from securesplit.results import Kind
 from training.data.collection import is_collection, merged
-from training.data.photo import DX_CLASSES, SPLITS, DataError, Photo, is_malignant, one_of, read_all, readable, rows_of
+from training.data.photo import (
+    DX_CLASSES,
+    SPLITS,
+    DataError,
+    Photo,
+    is_malignant,
+    one_of,
+    read_all,
+    readable,
+    rows_of,
+    sources_hint,
+)
 from training.data.splits import split_by_picture, two_diagnoses
 from training.output import write_array
 
@@ -217,7 +228,7 @@ class Dataset:
         if missing := held - known:
             raise DataError(
                 f"no training photo is of {', '.join(sorted(missing))}",
-                hint=f"sources: {', '.join(sorted(known - {''})) or 'none is known of these photos'}",
+                hint=sources_hint(known),
             )
         return replace(self, photos={**self.photos, "train": [photo for photo in train if photo.source not in held]})
 

@@ -30,6 +30,11 @@ def without_fold(source: str) -> str:
     return source.partition("/")[0]
 
 
+def sources_hint(sources: Iterable[str]) -> str:
+    """Which sources photos are of, where one was named that none is of."""
+    return f"sources: {', '.join(sorted({*sources} - {''})) or 'none is known of these photos'}"
+
+
 class DataError(SecureSplitError):
     """The data folder does not hold what training needs; the message says what is missing."""
 

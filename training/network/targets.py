@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.dataset import Labelled
-from training.data.photo import DX_CLASSES, DataError
+from training.data.photo import DX_CLASSES, DataError, sources_hint
 from training.network.config import Config, sources_in
 
 LARGEST_FACTOR = 5.0
@@ -42,10 +42,8 @@ def teacher_shares(split: Labelled, config: Config) -> NDArray[np.float32]:
     """
     taught = sources_in(config.taught_sources) or tuple(np.unique(split.source))
     if missing := set(taught) - set(split.source):
-        known = ", ".join(sorted({*split.source} - {""})) or "none is known of these photos"
-        raise DataError(
-            f"no photo is of {', '.join(sorted(missing))}, which a teacher is to teach", hint=f"sources: {known}"
-        )
+        message = f"no photo is of {', '.join(sorted(missing))}, which a teacher is to teach"
+        raise DataError(message, hint=sources_hint(split.source))
     return np.where(np.isin(split.source, taught), config.teacher_share, 0.0).astype(np.float32)[:, None]
 
 
