@@ -42,7 +42,7 @@ $(VENV)/.docs: $(VENV)/.base
 	@touch $@
 
 docs: $(VENV)/.docs  ## the documents as a site with an API reference, under build/site
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	$(BIN)/python docs/check_site.py build/site
 
 test: $(VENV)/.dev  ## the test suite; real photos are used where SECURESPLIT_DATA or ../shared/data is there
