@@ -118,7 +118,7 @@ def test_a_phone_photo_is_answered_with_its_own_figures(
 
 
 def test_what_phone_photos_are_worth_is_held() -> None:
-    """By cross-validation over patients; the goals were an AUC of 0.92 and an ECE of 0.05, see docs/training.md."""
+    """By cross-validation over patients; goals: an AUC of 0.92 and an ECE of 0.05 (docs/training_measurements.md)."""
     gate = Bundle.load().manifest.gate
     assert gate is not None
     for name in ("none", "compact", "certified"):

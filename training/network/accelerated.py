@@ -2,8 +2,8 @@ r"""Train a network within a number of seconds on one accelerator: the photos li
 
     python -m training.data.pack --data ../shared/data --out build/photos.npz
     KERAS_BACKEND=jax python -m training.network.accelerated --photos build/photos.npz --seconds 200 \
-        --config collection --start build/warm.npz --teacher efficientnetv2b0:build/one.npz --set teacher_share=0.7 \
-        --out build/run
+        --config collection --start build/first/network.npz --out build/run \
+        --teacher efficientnetv2b0:build/teacher/network.npz --set teacher_share=0.7
 
 `training.train` is the command for any machine; this one is for a short loan of a fast one. It takes the same
 configurations, but the rate of learning follows the share of the time that has passed, so that a run ends in time
