@@ -96,7 +96,7 @@ def _count_us() -> float:
 
 def _page_us() -> float:
     now = datetime.now(UTC)
-    ends = {"server": Validity(now, now)}
+    ends = {"server": Validity(now, now, now)}
     collector = WorkerCollector(Counters(), bundle_id="", pool=PoolSettings(), ends=lambda: ends)
     status = Status(1, 0, 0, 0, {"idle": 1}, (), was_ready=True, is_draining=False, silent_s=0, expires_at=now)
     return _fastest_us(lambda: collector.page(status), 50)

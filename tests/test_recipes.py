@@ -68,7 +68,7 @@ def test_every_metric_has_its_row_and_its_number() -> None:
         counters.Counters(),
         bundle_id="sha256:0",
         pool=pool,
-        ends=lambda: {"server": Validity(now(), now())},
+        ends=lambda: {"server": Validity(now(), now(), now())},
         session_log=lambda: {"written": 0},
     ).page(status)
     families = [f for f in text_string_to_metric_families(shown.decode()) if f.name.startswith("securesplit_")]

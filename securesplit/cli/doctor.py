@@ -107,7 +107,10 @@ def _examine(
 
     privacy = _privacy_of_diagnose(ctx)
     yield from bundle.check_bundle(model, privacy)
-    proofs = {"this copy of securesplit": version.installed_at(), "a certificate": certificates.newest_date(certs)}
+    proofs = {
+        "this copy of securesplit": version.installed_at(),
+        "a certificate or revocation list": certificates.newest_date(certs),
+    }
     yield from machine.check_clock(now, proofs)
     keys = certificates.CertsCheck(certs, client, now)
     yield from explained("certificates", keys.run)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -19,11 +20,14 @@ from securesplit.pki.parsing import REMAKE
 from securesplit.pki.profile import Identity
 from securesplit.text import counted
 
-FOR_EVER = datetime.max.replace(tzinfo=UTC)
-_NEVER = datetime.min.replace(tzinfo=UTC)
+_FOR_EVER = datetime.max.replace(tzinfo=UTC)
 NOTICE = timedelta(days=30)  # so long before their end certificates and lists are warned of
 CA_NOTICE = timedelta(days=120)  # leaves of 90 days that are issued later than this would outlive their CA
 _RENEW = "securesplit enroll --renew; or securesplit keygen --renew on the CA machine, then copy the new files"
+
+
+Span: TypeAlias = tuple[datetime, datetime]
+"""From when something is good until when, both aware."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +79,12 @@ class Validity:
     """How long something is good.
 
     Attributes:
+        start: from when it is good, aware.
         renew_from: from when it should be renewed, and is warned of; aware.
         until: its end, aware.
     """
 
+    start: datetime
     renew_from: datetime
     until: datetime
 
@@ -178,7 +184,7 @@ def ends(credentials: Credentials) -> dict[str, Validity]:
     authorities = x509.load_pem_x509_certificates(credentials.ca)
     own = _life(x509.load_pem_x509_certificates(credentials.certificate)[0])
     lists = [
-        Validity(renew_from(crl.last_update_utc, crl.next_update_utc), crl.next_update_utc)
+        _span(crl.last_update_utc, crl.next_update_utc)
         for crl in profile.load_crls(credentials.crl)
         if crl.next_update_utc is not None
     ]
@@ -190,25 +196,36 @@ def ends(credentials: Credentials) -> dict[str, Validity]:
 
 
 def _life(certificate: x509.Certificate, notice: timedelta = NOTICE) -> Validity:
-    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    return Validity(renew_from(start, end, notice=notice), end)
+    return _span(certificate.not_valid_before_utc, certificate.not_valid_after_utc, notice)
+
+
+def _span(start: datetime, end: datetime, notice: timedelta = NOTICE) -> Validity:
+    return Validity(start, renew_from(start, end, notice=notice), end)
 
 
 def _first(lives: list[Validity]) -> Validity:
-    """The first end, and the first time to renew, which may be another's."""
-    return Validity(min(one.renew_from for one in lives), min(one.until for one in lives))
+    """When all have begun, the first end, and the first time to renew, which may be another's."""
+    return Validity(
+        max(one.start for one in lives), min(one.renew_from for one in lives), min(one.until for one in lives)
+    )
 
 
-def trusts_until(credentials: Credentials) -> datetime:
-    """When the last CA that is trusted ends, or its own list does: from then on every peer is refused; aware.
+def trust_spans(credentials: Credentials) -> tuple[Span, ...]:
+    """When peers can be accepted: a span for each CA with a list of its own, while both and the certificate are good.
 
-    A CA without a list of its own trusts nobody. Lists of intermediate CAs may refuse their peers earlier.
+    Outside all of them every peer is refused. A CA without a list of its own trusts nobody. Lists of intermediate CAs
+    may refuse their peers at other times, too.
     """
-    lists: dict[x509.Name, datetime] = {}
-    for crl in profile.load_crls(credentials.crl):
-        lists[crl.issuer] = max(lists.get(crl.issuer, _NEVER), crl.next_update_utc or FOR_EVER)
-    authorities = x509.load_pem_x509_certificates(credentials.ca)
-    return max((min(one.not_valid_after_utc, lists.get(one.subject, _NEVER)) for one in authorities), default=_NEVER)
+    own = x509.load_pem_x509_certificates(credentials.certificate)[0]
+    return tuple(
+        (
+            max(own.not_valid_before_utc, authority.not_valid_before_utc, crl.last_update_utc),
+            min(own.not_valid_after_utc, authority.not_valid_after_utc, crl.next_update_utc or _FOR_EVER),
+        )
+        for authority in x509.load_pem_x509_certificates(credentials.ca)
+        for crl in profile.load_crls(credentials.crl)
+        if crl.issuer == authority.subject
+    )
 
 
 def _check_dates(leaf: x509.Certificate, lists: list[x509.CertificateRevocationList], side: str, now: datetime) -> None:
@@ -216,7 +233,7 @@ def _check_dates(leaf: x509.Certificate, lists: list[x509.CertificateRevocationL
         raise CredentialError(f"the {side} certificate expired {_ago(now - leaf.not_valid_after_utc)} ago", hint=_RENEW)
     if now < leaf.not_valid_before_utc:
         when = leaf.not_valid_before_utc.astimezone(UTC).isoformat()
-        hint = f"check this machine's clock, which says {now:%Y-%m-%d %H:%M} UTC"
+        hint = f"check this machine's clock, which says {now:%Y-%m-%d %H:%M} UTC, and the CA machine's"
         raise CredentialError(f"the {side} certificate is valid only from {when}", hint=hint)
     for crl in lists:
         if crl.next_update_utc is not None and now > crl.next_update_utc:

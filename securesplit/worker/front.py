@@ -23,7 +23,7 @@ from securesplit.channel.frames import Code, FrameError, decode, ref_of, session
 from securesplit.channel.limits import Limits
 from securesplit.channel.server import ServerChannel
 from securesplit.errors import ConfigError, SecureSplitError
-from securesplit.pki.credentials import Credentials, trusts_until
+from securesplit.pki.credentials import Credentials, trust_spans
 from securesplit.text import log_counted
 from securesplit.transport.poll import Poller, Wakeup
 from securesplit.transport.server import FrontSocket, Incoming
@@ -79,7 +79,7 @@ class Front:
         self._observer = observer or FrontObserver()
         self.counters = self._observer.counters
         self.counters.turned_at = clock()
-        self._expires_at, self._trusts_until = credentials.expires_at, trusts_until(credentials)
+        self._expires_at, self._trusts = credentials.expires_at, trust_spans(credentials)
         self._was_ready = False
         self._channel = ServerChannel(credentials, served.identity, clock=clock, limits=limits, observer=self._observer)
         self._socket = FrontSocket(bind, clock=clock)
@@ -169,7 +169,7 @@ class Front:
             is_draining=self._stop_by is not None,
             silent_s=self._clock() - self.counters.turned_at,
             expires_at=self._expires_at,
-            trusts_until=self._trusts_until,
+            trusts=self._trusts,
             confinement=self.pool.confinement,
             keys=None if self._keys is None else self._keys.status,
         )
@@ -287,7 +287,7 @@ class Front:
                 {"until": str(credentials.expires_at.date()), "ended": ended},
                 extra={"event": "reloaded"},
             )
-            self._expires_at, self._trusts_until = credentials.expires_at, trusts_until(credentials)
+            self._expires_at, self._trusts = credentials.expires_at, trust_spans(credentials)
             self._observer.reloaded(credentials)
 
     def _handle(self, message: Incoming, client: str = "") -> None:

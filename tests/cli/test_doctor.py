@@ -38,7 +38,7 @@ from securesplit.errors import PhotoError
 from securesplit.imaging import isolated
 from securesplit.model import Bundle
 from securesplit.model.bundle import DEFAULT_FOLDER
-from securesplit.pki import keystore
+from securesplit.pki import keystore, revoking
 from securesplit.privacy.accounting import Loss
 from securesplit.text import pip_install
 from securesplit.user_folders import state_folder
@@ -307,6 +307,17 @@ def test_a_clock_that_is_behind_is_an_error() -> None:
     assert "this copy was made on" in finding.message
     (finding,) = check_clock(NOW + timedelta(days=1), {"this copy": installed_at(), "a certificate": None})
     assert finding.level == "ok"
+
+
+def test_a_list_that_has_not_begun_is_told_as_a_wrong_clock(doctor: Doctor, certs: Path) -> None:
+    """The CA machine's clock was in another time zone: nobody takes its list for hours."""
+    revoking.revoke(certs, "device", now=NOW + timedelta(hours=9))
+    report = doctor("--certs", certs)
+    clock = next(each for each in report["findings"] if each["check"] == "clock")
+    assert "but a certificate or revocation list was made on" in clock["message"]
+    assert "the CA machine's if that one is ahead" in clock["hint"]
+    assert any(message.startswith("the revocation list is valid only from") for message in said(report, "error"))
+    assert not any("revoked, good" in message for message in said(report, "ok"))
 
 
 @pytest.mark.parametrize(

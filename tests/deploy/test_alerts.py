@@ -26,7 +26,7 @@ def names_of_a_worker() -> set[str]:
     """Every name that a worker's page has, histograms by their parts."""
     end = datetime.now(UTC)
     counts = {"written": 1, "lost": 0}
-    lives = {"server": Validity(end, end)}
+    lives = {"server": Validity(end, end, end)}
     collector = WorkerCollector(
         Counters(), bundle_id="", pool=PoolSettings(), ends=lambda: lives, session_log=lambda: counts
     )

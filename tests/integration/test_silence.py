@@ -40,6 +40,7 @@ FIELDS = {
     "confined-in-part": {"held", "missing"},
     "nobody-allowed": set(),
     "expires-soon": {"what", "days", "until"},
+    "not-valid-yet": {"what", "start", "now"},
     "refused": {"what", "counts"},
     "request-refused": {"client", "why"},
     "request-failed": {"reason"},

@@ -107,11 +107,14 @@ class CertsCheck:
         if not own:
             raise CredentialError(f"there is no revocation list of the CA {name}", hint="copy its crl.pem here")
         for crl in own:
-            end = crl.next_update_utc or self.now
+            start, end = crl.last_update_utc, crl.next_update_utc or self.now
+            if self.now < start:
+                hint = "compare this machine's clock with the CA machine's; if that one was ahead, keygen --renew there"
+                raise CredentialError(f"the revocation list is valid only from {start:%Y-%m-%d %H:%M} UTC", hint=hint)
             if end <= self.now:
                 raise CredentialError(f"the revocation list ended on {end:%Y-%m-%d}", hint=_RENEW)
             what = f"{len(list(crl)):,} revoked, good"
-            yield until("revocation list", what, crl.last_update_utc, end, self.now, _RENEW)
+            yield until("revocation list", what, start, end, self.now, _RENEW)
 
     def _sides(self) -> Iterator[Finding]:
         """The server's files and those of each client, where they are here; the named client's must be."""
@@ -166,12 +169,14 @@ class CertsCheck:
 
 
 def newest_date(folder: Path) -> datetime | None:
-    """The newest date in the past that a file of the folder proves: the clock cannot be before it."""
+    """When the last certificate or list of the folder begins: a clock before it is wrong, here or where it was made."""
     dates: list[datetime] = []
     with contextlib.suppress(OSError):  # reported by the check of the certificates, as is what cannot be parsed
         for path in [*folder.glob("*.crt"), *(folder / files.CLIENTS).glob("*.crt")]:
             with contextlib.suppress(SecureSplitError):
                 dates += [certificate.not_valid_before_utc for certificate in _load(path)]
+        with contextlib.suppress(SecureSplitError):
+            dates += [crl.last_update_utc for crl in lists.revocations(folder / files.CRL)]
     return max(dates, default=None)
 
 

@@ -37,7 +37,10 @@ def check_clock(now: datetime, proofs: dict[str, datetime | None]) -> Iterator[F
     for what, made in proofs.items():
         if made is not None and made > now:
             message = f"the clock says {now:%Y-%m-%d %H:%M} UTC, but {what} was made on {made:%Y-%m-%d %H:%M}"
-            yield failure("clock", CredentialError(message, hint="set this machine's clock"))
+            yield failure(
+                "clock",
+                CredentialError(message, hint="set this machine's clock, or the CA machine's if that one is ahead"),
+            )
             return
     yield ok("clock", f"{now:%Y-%m-%d %H:%M} UTC, later than all that was made")
 

@@ -1,6 +1,7 @@
 """When what a worker shows and trusts ends, and a warning from the time on when it should be renewed, once a day.
 
-`doctor` warns from the same times on, of files; this looks at what is in use.
+`doctor` warns from the same times on, of files; this looks at what is in use. What has not begun is warned of as well:
+a clock here or on the CA machine is wrong, and until then every device may be refused.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def _now() -> datetime:
 
 
 class ExpiryWatch:
-    """Warns in the log of what ends soon.
+    """Warns in the log of what ends soon, and of what has not begun.
 
     Args:
         credentials: in use.
@@ -44,16 +45,32 @@ class ExpiryWatch:
         """
         now = self._now()
         for what, life in self.ends.items():
-            if now < life.renew_from:
+            if life.start <= now < life.renew_from:
                 self._warned_at.pop(what, None)
             elif (last := self._warned_at.get(what)) is None or not last <= now < last + _interval(life):
                 self._warned_at[what] = now
-                days = (life.until - now).days
-                _log.warning(
-                    f"%(what)s {_when(days)}, on %(until)s; renew it (docs/operations.md)",
-                    {"what": what, "days": days, "until": str(life.until.date())},
-                    extra={"event": "expires-soon"},
-                )
+                (_warn_early if now < life.start else _warn_late)(what, life, now)
+
+
+def _warn_early(what: str, life: Validity, now: datetime) -> None:
+    _log.warning(
+        "%(what)s is not valid before %(start)s, and the clock here says %(now)s; compare it with the CA machine's",
+        {"what": what, "start": _minute(life.start), "now": _minute(now)},
+        extra={"event": "not-valid-yet"},
+    )
+
+
+def _warn_late(what: str, life: Validity, now: datetime) -> None:
+    days = (life.until - now).days
+    _log.warning(
+        f"%(what)s {_when(days)}, on %(until)s; renew it (docs/operations.md)",
+        {"what": what, "days": days, "until": str(life.until.date())},
+        extra={"event": "expires-soon"},
+    )
+
+
+def _minute(when: datetime) -> str:
+    return f"{when:%Y-%m-%d %H:%M} UTC"
 
 
 def _interval(life: Validity) -> timedelta:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from securesplit.channel.sessions import Ended, Session
-from securesplit.pki.credentials import FOR_EVER, Credentials
+from securesplit.pki.credentials import Credentials, Span
 from securesplit.worker.monitoring.counters import Counters
 
 
@@ -51,7 +51,7 @@ class Status:
         expires_at: when the server's certificate ends.
         confinement: layers that hold for the tails (``sandbox/``); None before one was ready.
         keys: evaluation keys; None where no ciphertext is taken.
-        trusts_until: when the last trusted CA or its revocation list ends (`credentials.trusts_until`).
+        trusts: when peers can be accepted at all (`credentials.trust_spans`).
     """
 
     sessions: int
@@ -66,7 +66,7 @@ class Status:
     expires_at: datetime
     confinement: tuple[str, ...] | None = None
     keys: KeyStatus | None = None
-    trusts_until: datetime = FOR_EVER
+    trusts: tuple[Span, ...] = ()
 
     @property
     def ready_tails(self) -> int:

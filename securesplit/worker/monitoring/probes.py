@@ -2,8 +2,8 @@
 
 Alive: the front's loop came round lately; where it has not, nothing but a new process helps. Ready: every tail could
 compute once since the start, at least one can now, nothing drains, and the certificate, a CA and its revocation list
-are still good. A tail that dies does not make the worker unready, since one bad request must not take every worker out
-of a balancer (ADR 051).
+are good by this machine's clock. A tail that dies does not make the worker unready, since one bad request must not take
+every worker out of a balancer (ADR 051).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from datetime import datetime
 
 from securesplit.worker.monitoring.observer import Status
 
+_EARLY = "certificate, CA or revocation list is not valid yet: compare the clocks here and on the CA machine"
 ALIVE_S = 5.0  # an idle loop comes round ten times a second, and nothing that a busy one does takes 50 ms
 
 
@@ -35,6 +36,7 @@ def why_not_ready(status: Status, now: datetime) -> str:
         return "no tail can compute"
     if now >= status.expires_at:
         return "the certificate has expired"
-    if now >= status.trusts_until:
-        return "no CA with a fresh revocation list is trusted"
+    if not any(start <= now < end for start, end in status.trusts):
+        is_early = any(now < start for start, _ in status.trusts)
+        return _EARLY if is_early else "no CA with a fresh revocation list is trusted"
     return why_not_alive(status)

@@ -79,6 +79,25 @@ def test_a_clock_that_is_set_back_is_judged_anew(certs: Path, caplog: pytest.Log
     assert warned(caplog) == [], "by the clock that is right"
 
 
+def test_what_has_not_begun_is_warned_of_once_until_it_begins(certs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A list of a CA machine whose clock is in another time zone: every device is refused for hours."""
+    caplog.set_level(logging.WARNING)
+    credentials = keystore.load_server(certs, now=now())
+    clock = Clock(ends(credentials)["revocation-list"].start - timedelta(minutes=1))
+    watch = ExpiryWatch(credentials, clock)
+    watch.look()
+    lines = [record.getMessage() for record in caplog.records]
+    assert any(line.startswith("revocation-list is not valid before ") for line in lines)
+    assert f"and the clock here says {clock.at:%Y-%m-%d %H:%M} UTC" in lines[0]
+    assert {record.event for record in caplog.records} == {"not-valid-yet"}  # type: ignore[attr-defined]
+    caplog.clear()
+    watch.look()
+    assert warned(caplog) == []
+    clock.at += timedelta(minutes=2)
+    watch.look()
+    assert warned(caplog) == []
+
+
 @pytest.mark.parametrize("days", [1, 2, 7, 29, 90])
 def test_a_short_life_is_warned_of_in_its_last_third_in_time_to_renew(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, days: int
@@ -161,4 +180,5 @@ def test_while_two_cas_are_trusted_the_first_that_ends_counts(certs: Path, tmp_p
     (certs / "ca.crt").write_bytes((certs / "ca.crt").read_bytes() + (other / "ca.crt").read_bytes())
     both = keystore.load_server(certs, now=now())
     alone = keystore.load_server(other, now=now())
-    assert ends(both)["ca"] == ends(alone)["ca"]
+    first, only = ends(both)["ca"], ends(alone)["ca"]
+    assert (first.renew_from, first.until) == (only.renew_from, only.until)

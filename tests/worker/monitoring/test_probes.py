@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from securesplit.errors import CredentialError, TrustError
-from securesplit.pki.credentials import Credentials, trusts_until
+from securesplit.pki.credentials import Credentials, trust_spans
 from securesplit.transport.connection import Timeouts
 from securesplit.worker.monitoring import probes
 from securesplit.worker.monitoring.probes import why_not_alive, why_not_ready
@@ -69,7 +69,29 @@ def test_it_stays_ready_while_one_of_two_cas_and_its_list_are_good() -> None:
     old, new = Authority(), Authority()
     fresh, ended = new.crl(), old.crl(now() - timedelta(days=30), days=1)
     server = World().server_credentials
-    assert trusts_until(replace(server, ca=old.pem, crl=ended + fresh)) < now(), "the other CA's list is of no use"
-    assert trusts_until(replace(server, ca=old.pem + new.pem, crl=ended)) < now(), "nor is a CA without a list"
-    assert trusts_until(replace(server, ca=old.pem + new.pem, crl=ended + fresh)) > now()
-    assert trusts_until(replace(server, ca=new.pem, crl=new.crl(now() - timedelta(days=30), days=1) + fresh)) > now()
+    early = new.crl(now() + timedelta(hours=6))
+
+    def trusts(ca: bytes, crl: bytes) -> bool:
+        return any(start <= now() < end for start, end in trust_spans(replace(server, ca=ca, crl=crl)))
+
+    assert not trusts(old.pem, ended + fresh), "the other CA's list is of no use"
+    assert not trusts(old.pem + new.pem, ended), "nor is a CA without a list"
+    assert trusts(old.pem + new.pem, ended + fresh)
+    assert trusts(new.pem, new.crl(now() - timedelta(days=30), days=1) + fresh)
+    assert not trusts(old.pem + new.pem, ended + early)
+    assert trusts(new.pem, fresh + early)
+
+
+def test_it_is_not_ready_before_its_certificate_or_list_begins() -> None:
+    """The clock here is behind, or the CA machine's was ahead when it signed a list, as in another time zone."""
+    world = World()
+    early = replace(world.server_credentials, crl=world.authority.crl(now() + timedelta(hours=6)))
+    told = "certificate, CA or revocation list is not valid yet"
+    with running(keys=(world.server_credentials, world.client_credentials)) as worker:
+        wait_until(lambda: why_not_ready(worker.front.status(), now()) == "")
+        assert why_not_ready(worker.front.status(), now() - timedelta(hours=6)).startswith(told)
+        worker.front.reload(lambda: early)
+        wait_until(lambda: why_not_ready(worker.front.status(), now()).startswith(told))
+        assert why_not_ready(worker.front.status(), now() + timedelta(hours=7)) == ""
+        with worker.connect(timeouts=Timeouts(total_s=5.0)) as device, pytest.raises(TrustError, match="not valid yet"):
+            device.request(release(1))
