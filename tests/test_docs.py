@@ -177,7 +177,7 @@ def test_the_settings_serve_and_diagnose(machines: Machines) -> None:
     with subprocess.Popen([*command, "tail-worker"], stderr=subprocess.PIPE, text=True) as worker:
         try:
             assert worker.stderr is not None
-            assert any(line.startswith("ready at") for line in worker.stderr)
+            assert any("ready at tcp://" in line for line in worker.stderr)
             for device in DEVICES:
                 machines.run(device, "securesplit diagnose mole.jpg")
         finally:

@@ -243,7 +243,7 @@ def test_device_and_worker_send_to_a_collector(
         [sys.executable, *command, "--certs", certs], stderr=subprocess.PIPE, text=True, cwd=REPO
     ) as worker:
         assert worker.stderr is not None
-        endpoint = next(line.split()[2] for line in worker.stderr if line.startswith("ready at"))
+        endpoint = next(line.partition("ready at ")[2].split()[0] for line in worker.stderr if "ready at " in line)
         flags = ["--connect", endpoint, "--certs", certs, "--client", DEVICE, "--format", "json", "--otel"]
         done = run_command("diagnose", photo, *flags)
         worker.terminate()

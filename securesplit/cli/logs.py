@@ -5,6 +5,7 @@ Invariants:
 - Logging never blocks the caller: a thread writes to stderr. Where stderr takes nothing (a full disk, a stalled
   reader) lines wait, 10,000 at most; further ones are dropped, and the next line that is written gives their number.
 - At most 20 lines a second of one kind, the rest is counted: a peer cannot fill the disk.
+- Times are UTC and say so, as in the session log: lines of machines in several time zones can be compared.
 - A JSON line has ``time``, ``level``, ``event`` (a fixed word), ``message``, and the event's own fields.
 - Only this project's loggers and warnings of others pass; nothing here adds anything to what a caller says.
 """
@@ -34,9 +35,8 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Turn a record into a line; where its one argument is a mapping, its items become fields."""
-        when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line: dict[str, object] = {
-            "time": when,
+            "time": _when(record),
             "level": record.levelname.lower(),
             "event": getattr(record, "event", record.name),
             "message": record.getMessage(),
@@ -52,9 +52,17 @@ class LineFormatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__(_TEXT)
 
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
+        """When it was, as in JSON."""
+        return _when(record)
+
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
         return printable(super().format(record))
+
+
+def _when(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
 
 
 class Quota(logging.Filter):

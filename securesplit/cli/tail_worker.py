@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from securesplit import tracing
-from securesplit.cli import param_types, terminal
+from securesplit.cli import param_types
 from securesplit.cli.options import certs_option, model_option, otel_option
 from securesplit.cli.settings import command
 from securesplit.errors import ConfigError, SecureSplitError
-from securesplit.text import counted, log_counted
+from securesplit.text import log_counted
 
 if TYPE_CHECKING:
     from securesplit.cli.logs import Form
@@ -113,11 +113,11 @@ def tail_worker(log_level: str, log_format: Form, otel: bool, **options: Any) ->
 
     settings = _settings(show_tail_errors=log_level == "debug", **options)
     with logging_to_stderr(log_level, log_format), tracing.exporting("securesplit-worker", wanted=otel):
-        if log_format == "text":
-            return serve(settings, on_ready=_announce)
         try:
             return serve(settings, on_ready=_log_ready)
         except SecureSplitError as error:
+            if log_format == "text":
+                raise
             fields = {"why": error.message, "hint": error.hint, "exit_code": error.exit_code}
             _log.error("%(why)s (hint: %(hint)s)", fields, extra={"event": "failed"})
             return error.exit_code
@@ -186,14 +186,6 @@ def _check_ignored(main: str, others: Mapping[str, object]) -> None:
             raise ConfigError(f"{flag} does nothing without {main}", hint=f"give {main} too, or leave {flag} out")
 
 
-def _announce(ready: Ready) -> None:
-    expiry = f"{ready.expires_at:%Y-%m-%d %H:%M} UTC"
-    health = f", health and metrics at http://{ready.metrics}" if ready.metrics else ""
-    tails = counted(ready.workers, "tail")
-    line = f"ready at {ready.endpoint} with {tails}, bundle {ready.bundle_id}, certificate until {expiry}{health}"
-    terminal.note(line)
-
-
 def _log_ready(ready: Ready) -> None:
     fields = {
         "endpoint": ready.endpoint,
@@ -202,5 +194,8 @@ def _log_ready(ready: Ready) -> None:
         "expires": ready.expires_at.isoformat(),
         "metrics": ready.metrics,
     }
-    text = f"ready at %(endpoint)s with {log_counted('tails', ready.workers, 'tail')}"
+    text = f"ready at %(endpoint)s with {log_counted('tails', ready.workers, 'tail')}, bundle %(bundle)s"
+    text += f", certificate until {ready.expires_at:%Y-%m-%d %H:%M} UTC"
+    if ready.metrics:
+        text += ", health and metrics at http://%(metrics)s"
     _log.info(text, fields, extra={"event": "ready"})

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from securesplit.cli.logs import JsonFormatter, LossyHandler, Quota, logging_to_stderr
+from securesplit.cli.logs import JsonFormatter, LineFormatter, LossyHandler, Quota, logging_to_stderr
 from securesplit_testing.timing import took_less_than
 
 
@@ -29,6 +29,20 @@ def test_a_json_line_has_its_event_and_its_own_fields() -> None:
     line = json.loads(text)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", line.pop("time"))
     assert line == {"level": "warning", "event": "tail-lost", "message": "tail-1 died\nat once", "tail": "tail-1"}
+
+
+def test_times_are_utc_whatever_the_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line of text is compared with the session log, and with other machines' lines."""
+    monkeypatch.setenv("TZ", "Asia/Seoul")
+    time.tzset()
+    try:
+        late = record(created=1_795_870_366.497, event="ready")
+        said = "2026-11-28T12:52:46.497+00:00"
+        assert LineFormatter().format(late) == f"{said} WARNING securesplit.worker.x: hello"
+        assert json.loads(JsonFormatter().format(late))["time"] == said
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_a_line_without_an_event_is_named_after_its_logger() -> None:
