@@ -94,7 +94,7 @@ class Diagnosis:
     @property
     def is_close(self) -> bool:
         """Whether the threshold lies within the interval; not where no interval is known."""
-        return self.interval is not None and self.interval.low < self.threshold <= self.interval.high
+        return self.interval is not None and self.interval.holds(self.threshold)
 
     def to_json(self) -> dict[str, Any]:
         """The object of the JSON contract."""

@@ -133,6 +133,10 @@ class Interval:
     low: float
     high: float
 
+    def holds(self, threshold: float) -> bool:
+        """Whether the threshold lies within, so that the label might as well be the other one."""
+        return self.low < threshold <= self.high
+
 
 @dataclass(frozen=True)
 class Unlearned:

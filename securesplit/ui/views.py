@@ -19,7 +19,7 @@ from securesplit.i18n import gettext, translated
 from securesplit.imaging import MAX_FILE_BYTES
 from securesplit.model.attack_decoder import AttackDecoder
 from securesplit.privacy.release import ReleaseSpec
-from securesplit.results import DISCLAIMER, VOID_BOUND, Diagnosis, Interval, Refusal, Risk
+from securesplit.results import DISCLAIMER, VOID_BOUND, Diagnosis, Interval, Kind, Refusal, Risk, Unlearned
 from securesplit.text import rounded_up
 from securesplit.ui import pictures
 from securesplit.ui.access import HISTORY_IDLE_S
@@ -129,19 +129,22 @@ def _kept_answer(content: dict[str, Any]) -> dict[str, Any]:
     Raises:
         LookupError, TypeError, ValueError, OSError: it has another form.
     """
-    risk, interval, refused = (content.get(key) for key in ("risk", "interval", "refusal_overridden"))
-    if risk is not None and risk not in get_args(Risk):
+    risk, unlearned, refused = (content.get(key) for key in ("risk", "unlearned", "refusal_overridden"))
+    if (risk is not None and risk not in get_args(Risk)) or (unlearned and unlearned["kind"] not in get_args(Kind)):
         raise ValueError
+    interval = None if content.get("interval") is None else Interval(**content["interval"])
+    threshold = content["threshold"]
+    caveats = [
+        refused and wording.overridden(refused["reason"]),
+        unlearned and wording.unlearned(Unlearned(**unlearned), has_figures=False),
+    ]
     return {
         "at": datetime.fromisoformat(content["at"]).isoformat(timespec="seconds"),
         "risk": risk,
         "headline": wording.headline(risk),
-        "number": wording.number(
-            content["probabilities"]["malignant"],
-            None if interval is None else Interval(**interval),
-            content["threshold"] if risk else None,
-        ),
-        "caveat": refused and wording.overridden(refused["reason"]),
+        "advice": wording.advice(risk, is_close=interval is not None and interval.holds(threshold)),
+        "number": wording.number(content["probabilities"]["malignant"], interval, threshold if risk else None),
+        "caveats": [said for said in caveats if said],
         "picture": pictures.canvas(pictures.from_png(base64.b64decode(content["picture"]))),
     }
 

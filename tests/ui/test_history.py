@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shutil
@@ -10,13 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from securesplit.errors import CredentialError
-from securesplit.ui import history, history_routes
+from securesplit.ui import history, history_routes, pictures, views
 from securesplit.ui.access import HISTORY_IDLE_S
 from securesplit.ui.guard import TOKEN_HEADER
-from securesplit.ui.history import History
+from securesplit.ui.history import Entry, History
+from securesplit.ui.rendering import render
 from tests.ui.conftest import ADDRESS, DARK, MOLE, Page
 
 SECRET = "correct horse battery"  # noqa: S105
@@ -276,6 +279,30 @@ def test_an_entry_says_that_its_photo_would_have_been_refused(serving: Callable[
     assert shown.count("would have been refused: the photo is too dark or too bright") == 1
 
 
+KEPT = (
+    ({"risk": "low", "interval": {"low": 0.0, "high": 0.02}}, "This is no all-clear: see a doctor if it changes"),
+    ({"risk": "borderline", "interval": {"low": 0.0, "high": 0.2}}, "Too close to call: have a doctor look at it"),
+    ({"risk": "borderline", "interval": {"low": 0.0, "high": 0.02}}, "This is no all-clear: have a doctor look at it"),
+    ({"risk": "borderline", "interval": None}, "This is no all-clear: have a doctor look at it"),
+    ({"risk": "raised", "interval": {"low": 0.2, "high": 0.5}}, "Have a doctor look at it soon"),
+    ({"risk": None}, "See a doctor if it changes"),
+    ({"unlearned": {"kind": "phone", "photos": 3}}, "the network was not trained on such photos."),
+)
+
+
+@pytest.mark.parametrize(("changed", "said"), KEPT, ids=lambda value: value if isinstance(value, str) else "")
+def test_an_entry_says_what_its_answer_said_to_do(changed: dict[str, Any], said: str) -> None:
+    """Who comes back to low risk a year later reads as well that it is no all-clear."""
+    answer = {"at": "2026-11-28T12:00:00+00:00", "risk": "low", "interval": None, "threshold": 0.06}
+    picture = base64.b64encode(pictures.png(np.zeros((96, 96, 3), np.uint8))).decode()
+    shown = views.entry(
+        Entry("0" * 24, {**answer, "probabilities": {"malignant": 0.01}, "picture": picture, **changed})
+    )
+    html = render("history.html", entries=[shown], skip=0, at_once=1, older=0)
+    assert said in html
+    assert "figures below" not in html
+
+
 def test_the_history_is_open_in_one_session_only(serving: Callable[..., Page]) -> None:
     page = serving()
     _open(page)
@@ -314,6 +341,9 @@ OF_OTHER_VERSIONS = (
     {"interval": {"low": 0.1, "high": 0.2, "level": 0.99}},
     {"probabilities": {"malignant": None}},
     {"probabilities": None},
+    {"unlearned": {"kind": "smear", "photos": 3}},
+    {"unlearned": {"kind": "phone"}},
+    {"threshold": None},
     {"picture": "bm8gcGljdHVyZQ=="},
     {"at": None},
 )
