@@ -103,6 +103,88 @@ def test_a_photo_is_dropped_and_pasted(tab: Tab) -> None:
     assert tab.page.locator(".ask").is_visible(), "what is pasted there is a passphrase"
 
 
+def test_of_several_files_the_first_photo_is_taken(tab: Tab) -> None:
+    """A note beside it in the folder, or a folder, is not what somebody wants to ask about."""
+    tab.expected = ("status of 422",)
+    drop = """([files, mole]) => {
+        const data = new DataTransfer();
+        for (const [name, type] of files) {
+            const content = type === "text/plain" ? "a note" : new Uint8Array(mole);
+            data.items.add(new File([content], name, { type }));
+        }
+        document.querySelector("main").dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true }));
+    }"""
+    note, mole, scan = ("notes.txt", "text/plain"), ("mole.png", "image/png"), ("SCAN.HEIC", "")
+    shown, told = tab.page.locator("#result [data-name]"), tab.page.locator("#note")
+    for given, taken in (([note, mole], mole), ([note, scan, mole], scan), ([mole, mole, note], mole)):
+        tab.page.evaluate(drop, [given, list(MOLE)])
+        assert tab.heading()
+        assert shown.inner_text() == taken[0]
+        assert told.inner_text() == "One photo at a time: the first photo was used."
+        tab.again()
+    tab.page.evaluate(drop, [[note], []])
+    assert tab.heading() == "This photo cannot be read", "it says what the file is"
+    assert told.inner_text() == ""
+
+
+def test_a_drawn_mole_that_comes_late_takes_no_photo_away(tab: Tab) -> None:
+    late: list[Any] = []
+    tab.page.route("**/api/sample", lambda route, _request: late.append(route))
+    with tab.page.expect_request("**/api/sample"):
+        tab.page.locator("#sample").click()
+    tab.ask(MOLE, "left arm.png")
+    with tab.page.expect_response("**/api/sample"):
+        late[0].continue_()
+    tab.page.wait_for_timeout(200)
+    assert tab.page.locator("#result [data-name]").inner_text() == "left arm.png"
+    assert tab.page.locator("#result .number").is_visible()
+
+
+@pytest.mark.parametrize(
+    ("locale", "form"),
+    [
+        ("en-GB", r"\d+ \w+ 20\d\d, \d\d:\d\d"),
+        ("en-US", r"\w+ \d+, 20\d\d, \d+:\d\d\s[AP]M"),
+        ("ko-KR", r"20\d\d\. .*오[전후].*"),
+    ],
+)
+def test_a_time_is_written_as_in_the_reader_s_region(
+    new_tab: Callable[..., Tab], served: Served, locale: str, form: str
+) -> None:
+    tab = new_tab(served.address(), locale=locale)
+    tab.ask(MOLE)
+    said = tab.page.locator("#result time").inner_text()
+    assert re.fullmatch(form, said), said
+
+
+def test_what_colours_tell_is_told_without_them(new_tab: Callable[..., Tab], served: Served) -> None:
+    """Where the reader's own colours are forced, as on Windows, backgrounds are not drawn."""
+    tab = new_tab(served.address(), forced_colors="active")
+    style = "([selector, name]) => getComputedStyle(document.querySelector(selector))[name]"
+    wanted = [
+        (".advice li", "listStyleType", "disc"),
+        ("nav [aria-current]", "borderTopStyle", "solid"),
+        (".card", "borderTopStyle", "solid"),
+    ]
+    for selector, name, value in wanted:
+        assert tab.page.evaluate(style, [selector, name]) == value, selector
+    tab.page.locator("nav [aria-current]").focus()
+    assert tab.page.evaluate(style, ["nav [aria-current]", "outlineStyle"]) == "solid", "focus is told apart"
+
+
+def test_a_long_upload_is_read_out_once(tab: Tab) -> None:
+    steps = iter(range(1, 100))
+    answer = {"content_type": "text/plain"}
+    tab.page.route("**/api/upload", lambda route: route.fulfill(body=f"{next(steps)} of 27 MB", **answer))
+    tab.hold()
+    tab.give_and_wait(MOLE)
+    said, shown = tab.page.locator("#live"), tab.page.locator("#progress-text")
+    assert "Looking at the photo" in said.text_content()
+    for step in ("1 of 27 MB", "2 of 27 MB"):
+        shown.get_by_text(step).wait_for()
+        assert said.text_content() == "1 of 27 MB"
+
+
 def test_a_phone_takes_the_photo_with_its_camera(new_tab: Callable[..., Tab], served: Served) -> None:
     phone = new_tab(served.address(), phone=True)
     assert phone.page.get_attribute("#camera", "capture") == "environment"

@@ -73,8 +73,14 @@ function show(place, content) {
 }
 
 function localise(time) {
-  const form = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" });
+  const form = new Intl.DateTimeFormat(locale(), { dateStyle: "medium", timeStyle: "short" });
   time.textContent = form.format(new Date(time.dateTime));
+}
+
+/** The page's language, with the region where the browser has one for it: English dates have several forms. */
+function locale() {
+  const { lang } = document.documentElement;
+  return navigator.languages.find((each) => /^[a-z]+-[A-Z]{2}$/.test(each) && each.startsWith(`${lang}-`)) ?? lang;
 }
 
 // ---- pictures
@@ -152,7 +158,9 @@ async function ask(file, { anyway = false, isKept = false } = {}) {
 async function tell(mine) {
   const response = await call("/api/upload", { signal: mine.signal }).catch(() => null);
   const text = response?.ok ? await response.text().catch(() => "") : "";
-  if (asking === mine && $("#work")) $("#progress-text").textContent = text || texts.busy;
+  if (asking !== mine || !$("#work")) return;
+  if (text && $("#live").textContent === texts.busy) say(text); // once: who listens need not hear every step
+  $("#progress-text").textContent = text || texts.busy;
 }
 
 function begin(file) {
@@ -191,9 +199,16 @@ function restart() {
 
 function take(files) {
   if (!$("#result")) return; // closed
-  const [first, ...others] = files ?? [];
+  const given = [...(files ?? [])];
+  const first = given.find(isPhoto) ?? given[0];
   if (first) ask(first);
-  note(first ? (others.length ? texts.one : "") : texts.notAPhoto);
+  note(first ? (given.length > 1 ? texts.one : "") : texts.notAPhoto);
+}
+
+/** Whether the file chooser would offer it; what it really is shows when it is read. */
+function isPhoto({ name, type }) {
+  const kinds = $("#file").accept.split(",");
+  return kinds.some((kind) => (kind === "image/*" ? type.startsWith("image/") : name.toLowerCase().endsWith(kind)));
 }
 
 /** For screen readers; others see the same in the page. */
@@ -273,9 +288,11 @@ document.addEventListener("drop", (event) => {
 
 async function trySample() {
   const response = await call("/api/sample").catch(() => null);
+  const drawn = response?.ok ? await response.blob().catch(() => null) : null;
+  if (photo) return; // one was chosen meanwhile
   if (response?.status === 403) close();
-  else if (!response?.ok) finish(problem(response ? texts.failed : texts.gone));
-  else ask(new File([await response.blob()], texts.sample, { type: "image/png" }));
+  else if (!drawn) finish(problem(response ? texts.failed : texts.gone));
+  else ask(new File([drawn], texts.sample, { type: "image/png" }));
 }
 
 /** The page in another language, with the same photo: its answer is asked for again, which gives nothing more away. */
