@@ -13,9 +13,12 @@ import pytest
 pytest.importorskip("sklearn")
 pytest.importorskip("skimage")
 
-from tests.training.drawn_photos import draw_collection
-from training.data.photo import Photo
-from training.evaluation import groups
+from securesplit.model import Bundle
+from tests.training.drawn_photos import HAM, PHONE, SMARTPHONE, draw_collection, write_source
+from training.data.collection import fold_of
+from training.data.dataset import Dataset
+from training.data.photo import SPLITS, Photo
+from training.evaluation import deployed, groups
 from training.evaluation.groups import Answered
 
 
@@ -37,7 +40,7 @@ def found() -> Answered:
     )
     malignant = np.array([p.malignant for p in photos])
     probability = np.where(np.arange(100) < 60, 0.6 * malignant + 0.4 * rng.random(100), rng.random(100))
-    skin = np.where(np.arange(100) < 50, 60.0, 20.0)
+    skin = np.where(np.arange(100) < 50, 55.0, 10.0)  # each the least of its tone
     return Answered(photos, probability, probability >= 0.5, skin, rng.random(100))
 
 
@@ -74,6 +77,42 @@ def test_a_shifted_answer_counts_in_its_group() -> None:
     shown = found()
     never = replace(shown, called=np.zeros(100, bool))
     assert {row.sensitivity for row in groups.measure(never, 2) if row.auc} == {0.0}
+
+
+def test_three_photos_of_each_lesion_say_no_more_than_one() -> None:
+    def row_of(times: int) -> groups.GroupRow:
+        shown = found()
+        columns = {name: np.tile(getattr(shown, name), times) for name in ("probability", "called", "skin", "colours")}
+        rows = groups.measure(replace(shown, photos=shown.photos * times, **columns), 50)
+        return next(row for row in rows if row.group == "phone: all")
+
+    assert row_of(3).auc == pytest.approx(row_of(1).auc)
+
+
+def test_photos_are_read_by_their_kind_and_answered_by_what_did_not_learn_them(tmp_path: Path) -> None:
+    """Premalignant ones are left out, and those that the fold learned, too."""
+    rows = [f"H{split}{dx},{split},x,{dx},L{split}{dx},G,histo,50,F,back" for split in SPLITS for dx in ("nv", "mel")]
+    write_source(tmp_path, "ham10000", HAM, rows)
+    of_patient = "benign,NEV,PAT_{0},{0},True,,61,MALE,ARM,l,r,p"
+    premalignant = "PX.jpg,actinic_keratosis,ACK,PAT_0,9,True,,61,MALE,ARM,l,r,p"
+    write_source(tmp_path, "phone", PHONE, [*(f"P{n}.jpg,{of_patient.format(n)}" for n in range(8)), premalignant])
+    smartphone = ["S1.jpg,benign,NEV", "SX.jpg,actinic_keratosis,ACK"]
+    write_source(tmp_path, "smartphone", SMARTPHONE, [f"{row},False,PAT_900,1,40,FEMALE,,ARM" for row in smartphone])
+    bundle, data = Bundle.load(), Dataset.read(tmp_path, tmp_path / "pixels")
+    held_out = f"phone/{fold_of('PAT_0')}"
+    fold = Bundle(bundle.folder, replace(bundle.manifest, provenance={"held_out": [held_out]}))
+    shown = groups.answered(bundle, "none", [fold], data)
+    folded = [f"P{n}.jpg" for n in range(8) if f"phone/{fold_of(f'PAT_{n}')}" == held_out]
+    assert [photo.path.name for photo in shown.photos] == ["Htestnv.jpg", "Htestmel.jpg", "S1.jpg", *folded]
+    preset, gate = bundle.presets["none"], bundle.manifest.gate
+    assert gate is not None
+    split = data.decoded(shown.photos, bundle.manifest.side)
+    logits = deployed.noise_free_logits(bundle, "none", deployed.embed(bundle, split)["none"])
+    read = [gate.kinds["phone"].read(preset) if photo.kind == "phone" else preset for photo in shown.photos]
+    wanted = [one.calibration.probability(float(logit)) for one, logit in zip(read, logits, strict=True)]
+    assert shown.probability == pytest.approx(wanted, abs=1e-5)
+    assert wanted != pytest.approx([preset.calibration.probability(float(logit)) for logit in logits], abs=1e-3)
+    assert shown.called.tolist() == [p >= one.threshold for p, one in zip(wanted, read, strict=True)]
 
 
 def test_the_command_shows_test_photos_alone_where_no_fold_is_given(

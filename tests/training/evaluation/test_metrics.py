@@ -78,6 +78,31 @@ def test_a_decision_that_is_always_right_has_an_interval() -> None:
     assert (found["specificity"].low, found["specificity"].high) == pytest.approx((0.0, 0.0596), abs=1e-3)
 
 
+def test_three_photos_of_each_lesion_say_no_more_than_one() -> None:
+    """Of every figure with an interval, whether they are three photos or three draws of the noise."""
+
+    def widths(times: int, draws: int = 1) -> list[float]:
+        photos = tuple(Photo(Path("a.jpg"), bool(m), str(n), sex="male") for n, m in enumerate(MALIGNANT)) * times
+        logits, malignant = np.tile(LOGITS, times), np.tile(MALIGNANT, times)
+        split = Split(photos, np.zeros((len(photos), 1, 1, 3), np.uint8))
+        drawn = metrics.scores(np.tile(logits, draws).astype(np.float32), split, 0.0, draws=draws)
+        answers = metrics.of_answers(
+            1 / (1 + np.exp(-logits)), malignant, malignant, split.lesion, threshold=0.5, draws=50
+        )
+        (stratum,) = (
+            row
+            for row in metrics.by_stratum(logits, malignant, photos, threshold=0.0, draws=50, baseline=logits)
+            if row["stratum"] == "sex: male"
+        )
+        figures = [stratum["auc"], *(answers[name] for name in ("auc", "sensitivity", "specificity"))]
+        return [drawn["auc_high"] - drawn["auc_low"], *(figure.high - figure.low for figure in figures)]
+
+    alone = widths(1)
+    assert min(alone) > 0.02
+    assert widths(3) == pytest.approx(alone, abs=1e-9)
+    assert widths(1, draws=3) == pytest.approx(alone, abs=1e-9)
+
+
 def test_strata_name_every_photo_once_a_kind() -> None:
     photos = tuple(
         Photo(Path("a.jpg"), malignant=bool(m), lesion=str(i), age=age, sex="female", site="back")
@@ -89,13 +114,31 @@ def test_strata_name_every_photo_once_a_kind() -> None:
     assert list(ages) == ["age: below 40", "age: 40 to 59", "age: 60 and over", "age: unknown"]
     assert all(0.5 < r["auc"].value < 1 for r in rows)
     assert all(r["floor_auc"] == pytest.approx(1 - r["auc"].value) for r in rows)
-    few = metrics.by_stratum(LOGITS[:12], MALIGNANT[:12], photos[:12], threshold=0.0, draws=10, baseline=LOGITS[:12])
-    assert all("auc" not in r for r in few)
+    malignant_first = np.argsort(~MALIGNANT)
+    for many, few in ((range(100), range(-9, 0)), (range(-100, 0), range(9))):  # nine of a class are too few
+        chosen = malignant_first[[*many, *few]]
+        shown = tuple(photos[n] for n in chosen)
+        rows = metrics.by_stratum(
+            LOGITS[chosen], MALIGNANT[chosen], shown, threshold=0.0, draws=10, baseline=LOGITS[chosen]
+        )
+        assert rows
+        assert all("auc" not in r for r in rows)
 
 
 def test_temperature_undoes_overconfidence() -> None:
     malignant = RNG.random(4000) < 1 / (1 + np.exp(-(true := RNG.normal(0, 2, 4000))))
     assert temperature(3.0 * true, malignant) == pytest.approx(3.0, rel=0.1)
+
+
+def test_an_answer_at_the_threshold_is_malignant() -> None:
+    """As `Diagnosis.label` has it, in every table."""
+    malignant, probability, lesions = np.arange(40) < 20, np.full(40, 0.5), np.arange(40).astype(str)
+    photos = tuple(Photo(Path("a.jpg"), bool(m), lesion) for m, lesion in zip(malignant, lesions, strict=True))
+    split = Split(photos, np.zeros((40, 1, 1, 3), np.uint8))
+    answers = metrics.of_answers(probability, malignant, malignant, lesions, threshold=0.5, draws=5)
+    row, *_ = metrics.by_stratum(probability, malignant, photos, threshold=0.5, draws=5, baseline=probability)
+    found = metrics.scores(np.zeros(40, np.float32), split, 0.0)
+    assert [found["sensitivity"], row["sensitivity"], answers["sensitivity"].value] == [1.0] * 3
 
 
 def test_reliability_bins_are_equally_filled() -> None:
