@@ -35,7 +35,7 @@ class Store:
         try:
             stored = json.loads(file.read_text(encoding="utf-8"))
             result = self._kinds[stored["kind"]].from_json(stored)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None
         return None if result.cut_short and (result.minutes or 0.0) < self._minutes else result
 

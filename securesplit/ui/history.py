@@ -238,7 +238,7 @@ def _unlocked(file: Path, secret: bytes) -> bytes:
         if raw["schema"] != SCHEMA or not 2 <= cost <= MOST_COST or cost & (cost - 1):
             raise ValueError
         key = _stretched(secret, salt, cost)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise CredentialError(
             _("the history's key file is damaged"), hint=_("erase the history to begin another")
         ) from None

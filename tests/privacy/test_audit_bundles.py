@@ -139,9 +139,10 @@ def test_nothing_is_read_where_the_audit_cannot_be(
     """A half that is missing, too little time, another audit's folder."""
     monkeypatch.setattr(photos, "load", lambda *_, **__: pytest.fail("photos were read"))
     (tmp_path / "claimed" / "work").mkdir(parents=True)
-    (tmp_path / "claimed" / "work" / "audit.json").write_text("{")
     bundle = str(small.folder)
-    assert run(["audit", "--model", bundle, "--out", str(tmp_path / "claimed")]) == 2
+    for damaged in ("{", "[" * 100_000):
+        (tmp_path / "claimed" / "work" / "audit.json").write_text(damaged)
+        assert run(["audit", "--model", bundle, "--out", str(tmp_path / "claimed")]) == 2
     slow = replace(SMALL, minutes=1e-6)
     with pytest.raises(ConfigError, match="minutes are too few"):
         suite.prepare(small, None, tmp_path / "slow", slow, (), lambda _: None)

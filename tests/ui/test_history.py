@@ -141,7 +141,10 @@ def test_a_changed_or_swapped_entry_is_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{}", b"[]", b"\xff", b'{"schema": "securesplit.history/1", "n": 1e99, "salt": "", "check": ""}'],
+    [
+        *(b"", b"{}", b"[]", b"\xff", b"[" * 4000),
+        *(b'{"schema": "securesplit.history/1", "n": %s, "salt": "", "check": ""}' % n for n in (b"1e99", b"1e999")),
+    ],
 )
 def test_a_damaged_key_file_is_said(tmp_path: Path, content: bytes) -> None:
     History.open(SECRET, tmp_path)

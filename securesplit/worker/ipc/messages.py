@@ -159,6 +159,6 @@ class Report:
                 case ["broken"]:
                     error, reason, hint = map(str, json.loads(message[1]))
                     return cls(BROKEN, error=error, reason=reason, hint=hint)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             pass
         raise PipeError("a tail's message is not a report")

@@ -85,7 +85,10 @@ def test_an_encrypted_answer_comes_back_and_no_other_size() -> None:
 )
 def test_what_is_no_report_is_refused(message: Message) -> None:
     with contextlib.suppress(PipeError):
-        Report.decode(message)
+        found = Report.decode(message)
+        assert found.event in {READY, DONE, ANSWERED, REFUSED, FAILED, BROKEN}
+        assert np.isfinite(found.logits).all()
+        assert Report.decode(found.encode()).encode() == found.encode()
 
 
 @pytest.mark.parametrize(
@@ -101,6 +104,7 @@ def test_what_is_no_report_is_refused(message: Message) -> None:
         (b"done 1 1.0", np.float32(np.nan).tobytes()),
         (b"broken", b"{"),
         (b"broken", b'["one", "two"]'),
+        (b"broken", b"[" * 100_000),
         (b"dead 1 1.0", b""),
     ],
 )
