@@ -176,9 +176,23 @@ def test_damaged_evaluation_keys_are_drawn_again(tmp_path: Path, damage: str, fe
             file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
         case "no header":
             file.write_bytes(b"short")
+    if damage != "altered":
+        assert key.evaluation.digest != first, "also where nobody looks at the whole of them"
     again = key.evaluation.check()
     assert again != first
     assert again == key.evaluation.digest == key.evaluation.chunk(0).digest == EncryptionKey(tmp_path).evaluation.digest
+
+
+def test_none_are_drawn_for_a_secret_key_that_was_replaced(tmp_path: Path, few_keys: None) -> None:
+    """Another program's worker gave an answer that made no sense, say; the file is of the key that followed."""
+    replaced = EncryptionKey(tmp_path)
+    (tmp_path / KEY_FILE).unlink()
+    following = EncryptionKey(tmp_path)
+    digest = following.evaluation.digest
+    with pytest.raises(CredentialError, match="was replaced while a photo was under way") as caught:
+        _ = replaced.evaluation.digest
+    assert "ask again" in caught.value.hint
+    assert following.evaluation.check() == digest
 
 
 def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few_keys: None) -> None:
@@ -267,6 +281,20 @@ def test_copies_of_an_answer_agree_and_are_a_logit(
         with pytest.raises(WireError, match="copies"):
             key.decrypt(made_up(slots), 1, WORKER)
     assert (tmp_path / KEY_FILE).exists() == is_sense
+
+
+def test_a_key_that_is_over_takes_not_the_next_one_with_it(key: EncryptionKey, tmp_path: Path) -> None:
+    """Two programs find the same key over, one after the other; all go on with the one that was drawn between them."""
+    late, idle = EncryptionKey(tmp_path), EncryptionKey(tmp_path)
+    senseless = made_up(np.linspace(0.0, 1.0, SHIPPED.slots))
+    with pytest.raises(WireError, match="copies"):
+        key.decrypt(senseless, 1, WORKER)
+    following = key.current()
+    with pytest.raises(WireError, match="copies"):
+        late.decrypt(senseless, 1, "tcp://other:5555")
+    assert following.current() is following
+    assert late.current() is not late
+    assert idle.current() is not idle
 
 
 def test_an_answer_in_the_open_is_none_and_costs_no_key(key: EncryptionKey, tmp_path: Path) -> None:

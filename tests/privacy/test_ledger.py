@@ -514,15 +514,16 @@ FORMATS = {"day": "%Y-%m-%d", "month": "%Y-%m", "year": "%Y"}
 
 
 def insert(book, rows):
-    """Rows of (number of the photo, preset, loss, time), each a release of its own, at once."""
+    """Rows of (number of the photo, preset and bundle, loss, time), each a release of its own, at once."""
     with book._immediate():
-        for photo, preset, loss, at in rows:
+        for photo, (preset, bundle), loss, at in rows:
             book._clock = lambda at=at: at
-            book._insert(os.urandom(16), photo.to_bytes(16), preset, "sha256:0", loss, hold=1)
+            book._insert(os.urandom(16), photo.to_bytes(16), preset, bundle, loss, hold=1)
 
 
+GRIDS = [("a", "sha256:0"), ("b", "sha256:0"), ("a", "sha256:1")]
 ROWS = st.lists(
-    st.tuples(st.integers(0, 3), st.sampled_from("ab"), st.sampled_from(LOSSES), st.sampled_from(TIMES)), max_size=15
+    st.tuples(st.integers(0, 3), st.sampled_from(GRIDS), st.sampled_from(LOSSES), st.sampled_from(TIMES)), max_size=15
 )
 
 
@@ -568,7 +569,7 @@ def most_rho(db):
 
 def test_several_processes_bring_a_ledger_up_to_date_and_count_once(tmp_path):
     with Ledger(tmp_path) as book:
-        insert(book, [(n % 500, "a", SIX, NOVEMBER) for n in range(3_000)])
+        insert(book, [(n % 500, GRIDS[0], SIX, NOVEMBER) for n in range(3_000)])
         forget_totals(book._db)
     racers = [start(tmp_path, who, 1e9) for who in (1, 2, 3)]
     for racer in racers:
@@ -602,7 +603,7 @@ def test_nothing_costs_a_look_at_all_releases(tmp_path, use):
     with Ledger(tmp_path, clock=lambda: NOVEMBER) as book:
         steps = []
         for many in (30, 3_000):
-            insert(book, [(photo, "certified", SIX, NOVEMBER) for photo in range(many)])
+            insert(book, [(photo, GRIDS[0], SIX, NOVEMBER) for photo in range(many)])
             book._db.set_progress_handler(lambda many=many: steps.append(many), 10)
             use(book)
             book._db.set_progress_handler(None, 0)

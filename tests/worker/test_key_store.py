@@ -232,6 +232,17 @@ def test_a_newcomer_takes_from_the_client_that_has_most() -> None:
     assert s.counters.key_evictions == 1
 
 
+def test_who_has_most_is_told_by_bytes() -> None:
+    """Not by how many keys they have, for which nobody is asked."""
+    s = Stored(keys=6)
+    large, *small = blob(0, 4 * CHUNK_BYTES), *(blob(seed, CHUNK_BYTES) for seed in (1, 2))
+    for owner, key in (("two", small[0]), ("two", small[1]), ("one", large)):
+        s.ask(owner, key)
+    assert s.upload("new", blob(3)).status is GO_ON
+    assert [s.store.holds("two", digest(key)) for key in small] == [True, True]
+    assert not s.store.holds("one", digest(large))
+
+
 def test_of_equals_the_least_recently_used_goes() -> None:
     s = Stored(keys=3)
     keys = {owner: blob(ord(owner)) for owner in "abcd"}
@@ -376,6 +387,10 @@ def test_an_upload_serves_one_request_whatever_others_do() -> None:
     assert s.store.holds("a", digest(mine))
     s.now += RESTING_S
     assert s.upload("b", other).status is NO_ROOM, "a request has come and waits for a tail"
+    pinned = s.store.pin("a", digest(mine))
+    assert pinned is not None
+    s.store.unpin(pinned, has_served=False)
+    assert s.upload("b", other).status is NO_ROOM, "the tail has died, and another one computes it again"
     assert s.seen("a", mine) == mine
     assert s.upload("b", other).status is GO_ON
 
@@ -416,6 +431,20 @@ def test_who_waits_for_room_is_next_in_the_order_of_asking() -> None:
     assert s.upload("z", keys["z"]).status is GO_ON, "who has stopped asking is not waited for"
 
 
+def test_who_waits_is_told_to_by_how_long_uploads_take() -> None:
+    waits = []
+    for took_s in (0.0, 6.0):
+        s = Stored(keys=1)
+        for turn in range(10):
+            key = blob(turn)
+            s.store.add("a", chunk_of(key, digest(key), 0))
+            s.now += took_s
+            s.ask("a", key)
+        s.store.add("b", chunk_of(blob(99), digest(blob(99)), 0))
+        waits.append(s.upload("c", blob(98)).received)
+    assert waits[0] < 1_000 < 4_000 < waits[1]
+
+
 def shown(owner: str, fingerprint: str) -> ShownCertificate:
     return ShownCertificate(fingerprint, owner, Chain((), ""))
 
@@ -437,6 +466,15 @@ def test_keys_of_certificates_that_are_no_longer_allowed_are_forgotten() -> None
     s.store.unpin(pinned)
     assert s.store.status.charged_bytes == taken // 3
     assert s.counters.key_evictions == 0
+
+
+def test_a_certificate_is_forgotten_with_its_keys_and_keys_of_none_are_kept_by_nobody() -> None:
+    s = Stored()
+    s.store.shown(shown("a", "a 1"))
+    s.store.keep(lambda _certificate: True)
+    s.ask("a", blob(1))
+    s.store.keep(lambda _certificate: True)
+    assert not s.store.holds("a", digest(blob(1)))
 
 
 def test_a_device_that_is_allowed_again_finds_its_keys_while_a_tail_has_them() -> None:
