@@ -194,6 +194,7 @@ def test_the_diagnosis_of_real_photos_stays_within_a_point(
     name: str, real_data: Path, deployed: Callable[..., Any]
 ) -> None:
     photos = sorted((real_data / "ham10000" / "images").glob("*.jpg"))[::900][:8]
+    assert photos
     for photo in photos:
         original = np.asarray(Image.open(photo))
         if name == "inks":

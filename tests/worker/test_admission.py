@@ -219,3 +219,4 @@ def test_garbage_and_oversized_hellos_take_no_place_in_the_line() -> None:
     huge = Incoming((b"peer", b""), "", encode(Frame(FrameType.HELLO, body=bytes(1 << 18))))
     bodies = [Incoming((b"peer", b""), "", body) for body in (b"", b"x", b"SSP1")]
     assert not any(is_hello(each) for each in (*bodies, huge))
+    assert is_hello(hello(1))
