@@ -11,12 +11,25 @@ INDEX = "README.md"
 HEAD = re.compile(r"# (\d{3}): (.+)\n\n- Status: (.+)\n- Date: (\d{4}-\d{2}-\d{2})\n\n")
 INTRODUCTION = """# Decisions
 
-Why things are as they are (architecture decision records). A decision that no longer holds is superseded, not deleted.
-Begin a new one with a copy of [the template](000-template.md), then run `python docs/adr_index.py`.
+Why things are as they are (architecture decision records). A decision that no longer holds is superseded, not deleted,
+and its status says by which; `private` in records up to 100 is the preset `certified` of today. Begin a new one with a
+copy of [the template](000-template.md), then run `python docs/adr_index.py`.
 
-| number | decision | status | date |
-|---|---|---|---|
 """
+BEGIN_WITH = {
+    "095": "the packages, and who may import whom",
+    "040": "where a network can be split at all",
+    "104": "the default preset: how a worker computes on what it cannot read",
+    "119": "why that is the default",
+    "006": "the preset with a proven bound, now `certified`: one integer of six values",
+    "031": "why asking again reveals nothing new",
+    "010": "the channel, and why it is no TLS stream",
+    "020": "why requests are computed in processes that hold no key",
+    "032": "how privacy is measured",
+    "167": "which network ships, and why",
+}
+"""Ten records that explain the most, in the order in which they are best read, with what each is about."""
+TABLE = "| number | decision | status | date |\n|---|---|---|---|\n"
 
 
 @dataclass(frozen=True)
@@ -49,7 +62,12 @@ def decisions() -> list[Decision]:
 
 def index() -> str:
     """The text of docs/adr/README.md."""
-    return INTRODUCTION + "".join(decision.row() for decision in decisions())
+    every = {decision.number: decision for decision in decisions()}
+    first = "".join(f"| [{every[n].title}]({every[n].file}) | {about} |\n" for n, about in BEGIN_WITH.items())
+    return (
+        f"{INTRODUCTION}## Ten to begin with\n\n| decision | about |\n|---|---|\n{first}"
+        f"\n## All\n\n{TABLE}{''.join(decision.row() for decision in every.values())}"
+    )
 
 
 if __name__ == "__main__":
