@@ -237,7 +237,7 @@ def test_a_mismatch_says_what_the_document_says(what: str, tmp_path: Path, draw_
         done = run_command("diagnose", "--connect", worker.endpoint, "--certs", certs, *flags, draw_photo(7))
         assert done.returncode == 7
         refused = f"refused_frames_total{{reason={what}}}"
-        wait_until(lambda: refused in metrics(worker.metrics))
+        wait_until(lambda: metrics(worker.metrics)[refused] >= 1)
         assert run_command("ledger", "--format", "json").stdout.count('"releases": 0') > 0
     said = done.stderr + "".join(worker.log) + "securesplit_" + refused.replace("=", '="').replace("}", '"}')
     assert [part for part in cells(f"the {what}") if part.strip() not in said] == []

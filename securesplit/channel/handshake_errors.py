@@ -14,6 +14,7 @@ from securesplit.errors import TrustError
 
 _FILES = "copy ca.crt and crl.pem from the folder where keygen issued the worker's certificate"
 
+_WRONG_NAME = 62
 SERVER_REFUSED = {
     2: ("unknown-ca", "the worker's certificate was issued by a CA that this device does not trust", _FILES),
     3: (
@@ -39,7 +40,7 @@ SERVER_REFUSED = {
         "the worker's certificate may not be used by a server",
         "start the worker with server.crt and server.key, not with a client's certificate",
     ),
-    62: (
+    _WRONG_NAME: (
         "wrong-name",
         "the worker's certificate is not for the name {name}",
         "connect by a name in the certificate, or have it renewed with --server-name {name}, by enroll or keygen",
@@ -48,7 +49,7 @@ SERVER_REFUSED = {
 _WORKER, _ITS_CA = "the worker's certificate", "a CA that the worker's certificate comes from"
 """What a message is about, where what was refused is the worker's own, and where it stands above it in the chain."""
 _OUR_CHECKS: dict[int | None, str] = {NOT_ALLOWED: "not-allowed", NO_NAME: "no-client-name"}
-_SAME = {18: 2, 19: 2, 20: 2, 21: 2, 7: 2, 64: 62, 63: 62, 79: 26}
+_SAME = {18: 2, 19: 2, 20: 2, 21: 2, 7: 2, 64: _WRONG_NAME, 63: _WRONG_NAME, 79: 26}
 
 CLIENT_REFUSED = {
     42: (
@@ -93,6 +94,14 @@ CLIENT_REFUSED = {
     120: ("protocol", "the worker does not speak securesplit/1", "use the same version of securesplit on both sides"),
 }
 
+_OTHER_CERTIFICATE, _ALERT, _OTHER = "certificate", "alert", "handshake"
+REASONS = frozenset(
+    {known[0] for error, known in SERVER_REFUSED.items() if error != _WRONG_NAME}
+    | {known[0] for known in CLIENT_REFUSED.values()}
+    | {*_OUR_CHECKS.values(), _OTHER_CERTIFICATE, _ALERT, _OTHER}
+)
+"""Every word that `on_server` may give; a server expects no name of a client."""
+
 CLEAR_ALERTS = {
     40: "no common suite or group",
     70: "no common TLS version",
@@ -113,7 +122,7 @@ def server_refusal(error: int, server_name: str, depth: int = 0) -> tuple[str, T
     known = SERVER_REFUSED.get(_SAME.get(error, error))
     if known is None:
         message = f"the worker's certificate failed verification (OpenSSL error {error})"
-        return "certificate", TrustError(message, hint="make new certificates with securesplit keygen")
+        return _OTHER_CERTIFICATE, TrustError(message, hint="make new certificates with securesplit keygen")
     reason, message, hint = known
     if depth:
         message = message.replace(_WORKER, _ITS_CA)
@@ -125,7 +134,7 @@ def client_refusal(alert: int) -> tuple[str, TrustError]:
     known = CLIENT_REFUSED.get(alert)
     if known is None:
         message = f"the worker broke the handshake off (TLS alert {alert})"
-        return "alert", TrustError(message, hint="compare the versions of securesplit on both sides")
+        return _ALERT, TrustError(message, hint="compare the versions of securesplit on both sides")
     reason, message, hint = known
     return reason, TrustError(message, hint=hint)
 
@@ -145,7 +154,7 @@ def on_server(failure: HandshakeError) -> str:
         return server_refusal(failure.verify_error, "")[0]
     if failure.sent in CLIENT_REFUSED:
         return CLIENT_REFUSED[failure.sent][0]
-    return "alert" if failure.alert is not None else "handshake"
+    return _ALERT if failure.alert is not None else _OTHER
 
 
 def other_bundle(ours: bytes, theirs: bytes) -> str:

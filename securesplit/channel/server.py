@@ -26,6 +26,17 @@ from securesplit.channel.trust import ShownCertificate, Trust
 from securesplit.pki import naming
 from securesplit.pki.credentials import Credentials
 
+REFUSALS = handshake_errors.REASONS | {
+    "too-big",
+    "malformed",
+    "wrong-direction",
+    "bundle",
+    "unknown-session",
+    "bad-tag",
+    "unfinished",
+}
+"""Every reason for which a frame or a handshake is refused; short words for logs and metrics."""
+
 
 class ServerChannel:
     """All sessions of one front.
@@ -140,11 +151,13 @@ class ServerChannel:
         """End all sessions and forget their keys."""
         self._sessions.end_where(lambda _session: Ended.STOPPED)
 
-    def tick(self) -> None:
-        """End what has lived too long."""
+    def tick(self) -> int:
+        """End what has lived too long; returns how many handshakes were left unfinished since the last time."""
         now_s = self._clock()
         self._half_open.expire(now_s)
         self._sessions.expire(now_s)
+        unfinished, self._half_open.unfinished = self._half_open.unfinished, 0
+        return unfinished
 
     def _use(self, credentials: Credentials, trust: Trust) -> None:
         self._context = context.server_context(credentials)

@@ -111,12 +111,17 @@ class SessionObserver(Protocol):
 
 
 class HalfOpenTable:
-    """Handshakes in the order of their HELLO, keyed by peer and handshake so that no peer can touch another's."""
+    """Handshakes in the order of their HELLO, keyed by peer and handshake so that no peer can touch another's.
+
+    Attributes:
+        unfinished: handshakes whose second flight did not come in time, or before others needed the place.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._entries: OrderedDict[HandshakeKey, HalfOpen] = OrderedDict()
         self._per_address: Counter[str] = Counter()
+        self.unfinished = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -133,6 +138,7 @@ class HalfOpenTable:
         self._per_address[entry.address] += 1
         if len(self._entries) > self._limits.max_half_open:
             ((crowded, _),) = self._per_address.most_common(1)
+            self.unfinished += 1
             self._drop(next(key for key, one in self._entries.items() if one.address == crowded))
 
     def take(self, key: HandshakeKey, now_s: float) -> HalfOpen | None:
@@ -146,6 +152,7 @@ class HalfOpenTable:
             key, entry = next(iter(self._entries.items()))
             if now_s - entry.since_s <= self._limits.half_open_s:
                 return
+            self.unfinished += 1
             self._drop(key)
 
     def _drop(self, key: HandshakeKey) -> None:

@@ -21,6 +21,8 @@ from securesplit.transport import zmtp
 from securesplit.transport.sockets import SocketLimits
 from securesplit.transport.zmtp import ZmtpError
 
+DROPS = ("peer-protocol", "peer-greeting", "peer-silent", "peer-unread", "peer-crowd", "peer-memory")
+"""Why a peer is dropped; short words for logs and metrics."""
 _KIND, _PARTNERS = b"ROUTER", (b"REQ", b"DEALER")
 _MESSAGE_COST = 512  # bytes; what a message takes beside its body
 _PING_EVERY = 16  # messages sent

@@ -199,7 +199,7 @@ class Front:
             self._guard_resources()
         if self._clock() - self._ticked_at >= 1.0:
             self._ticked_at = self._clock()
-            self._channel.tick()
+            self._refusals["unfinished"] += self._channel.tick()
             self._dispatcher.tick()
             self._socket.tick()
             if self._keys is not None:

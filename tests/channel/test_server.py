@@ -30,6 +30,7 @@ def test_a_flood_of_hellos_is_bounded_and_evicts_the_oldest() -> None:
         world.server.receive(b"peer-%d" % number, client.request(1, b"ask")) for number, client in enumerate(clients)
     ]
     assert [isinstance(answer, Request) for answer in answers] == [False] * 4 + [True] * 8
+    assert world.server.tick() == 4
     assert {parse(answer).code for answer in answers[:4]} == {Code.UNKNOWN_SESSION}
 
 
@@ -56,8 +57,9 @@ def test_half_open_handshakes_expire_after_ten_seconds() -> None:
     world.ask(in_time, peer=b"in time")
     world.say_hello(late, b"late")
     world.clock.now_s += 10.1
-    world.server.tick()
+    assert world.server.tick() == 2, "the one that came too late, and the one that never came"
     assert world.server.half_open_count == 0
+    assert world.server.tick() == 0
 
 
 def test_a_repeated_hello_replaces_its_handshake() -> None:

@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from securesplit.errors import SecureSplitError
 from securesplit.pki import issuing, keystore, revoking
 from securesplit.transport.connection import Connection
-from securesplit_testing.health import get
+from securesplit_testing.health import get, metrics
 from securesplit_testing.serving import IDENTITY, Process, now, process, release, wait_until
 from tests.conftest import REPO
 
@@ -49,10 +49,10 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
             device.request(release(1))
             revoking.revoke(certs, "device", now=now())
             made.signal(signal.SIGHUP)
-            wait_until(lambda: "sessions_ended_total{" in get(made.metrics, "/metrics")[1])
+            wait_until(lambda: metrics(made.metrics)["sessions_ended_total{reason=not-allowed}"] == 1)
             with pytest.raises(SecureSplitError):
                 device.request(release(2))
-        wait_until(lambda: "refused_frames_total{" in get(made.metrics, "/metrics")[1])
+        wait_until(lambda: metrics(made.metrics)["refused_frames_total{reason=revoked}"] >= 1)
         yield made
 
 

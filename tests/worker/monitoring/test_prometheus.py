@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import signal
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from securesplit.errors import SecureSplitError, WorkerError
+from securesplit.channel.limits import Limits
+from securesplit.channel.sessions import Ended
+from securesplit.errors import SecureSplitError, TrustError, WorkerError
 from securesplit.pki import keystore
 from securesplit.transport.connection import Connection, Timeouts
+from securesplit.worker import front
 from securesplit.worker.monitoring.counters import Counters, Histogram
 from securesplit.worker.monitoring.prometheus import WorkerCollector
 from securesplit.worker.resources import ResidentMemory, resident_bytes
 from securesplit.worker.settings import PoolSettings
+from securesplit_testing.channels import World
 from securesplit_testing.engines import DEADLY, RAISING
 from securesplit_testing.health import get, metrics
 from securesplit_testing.serving import IDENTITY, Process, now, process, release, running, serve_engine, wait_until
+from tests.conftest import REPO
 
 LOOPBACK = "127.0.0.1:0"
 
@@ -99,6 +106,35 @@ def test_busy_answers_are_counted_by_their_cause() -> None:
             connection.close()
         assert worker.front.counters.turned_away["queue-full"] > 0
         assert worker.front.counters.requests["done"] == 6
+
+
+def test_a_device_that_does_not_trust_this_worker_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as all of them, once their revocation lists have ended: the worker would say nothing at all."""
+    monkeypatch.setattr(front, "Limits", partial(Limits, half_open_s=0.1))
+    ours, theirs = World(), World()
+    with running(keys=(ours.server_credentials, theirs.client_credentials)) as worker, worker.connect() as device:
+        with pytest.raises(TrustError, match="a CA that this device does not trust"):
+            device.request(release(1))
+        wait_until(lambda: worker.front.counters.refused["unfinished"] == 1)
+        assert sum(worker.front.counters.refused.values()) == 1
+
+
+def test_every_reason_is_counted_from_0_on_and_documented() -> None:
+    """Of a series that begins at 1 Prometheus sees no increase: the first refusal would show nowhere."""
+    page = WorkerCollector(Counters(), bundle_id="", pool=PoolSettings(), ends=dict).page(None).decode()
+    code = "".join((REPO / "securesplit" / file).read_text() for file in REFUSING)
+    said = set(re.findall(r'(?:Drop\(|drop\(peer, |Send\(.*\), |_refusals\[)"([a-z-]+)"', code))
+    assert {"malformed", "bundle", "bad-tag", "peer-memory", "unfinished"} <= said
+    counted = set(re.findall(r'refused_frames_total\{reason="([a-z-]+)"\} 0.0', page))
+    assert said | {"draining", "handshake-crowd"} <= counted
+    section = (REPO / "docs" / "operations.md").read_text().split("### Why messages are refused")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (`.+?) \|", section, re.MULTILINE)
+    assert set(re.findall(r"`([a-z-]+)`", "".join(rows))) == counted
+    ended = set(re.findall(r'sessions_ended_total\{reason="([a-z-]+)"\} 0.0', page))
+    assert ended == {why.value for why in Ended}
+
+
+REFUSING = ("channel/server.py", "transport/peers.py", "transport/server.py", "worker/front.py")
 
 
 def test_it_is_ready_when_its_tails_are_and_not_while_it_drains(certs: Path) -> None:
