@@ -10,7 +10,7 @@ from typing import Any, Concatenate, ParamSpec
 
 from securesplit.config import cannot_be, check_path, check_timeout_s, renamed
 from securesplit.pki.credentials import Credentials
-from securesplit.transport.endpoint import LOOPBACK
+from securesplit.transport.endpoint import LOOPBACK, LOOPBACK_NAMES, Endpoint, is_loopback
 
 DEFAULT_ENDPOINT = f"tcp://{LOOPBACK}:5555"
 
@@ -34,7 +34,7 @@ class ClientOptions:
         timeout_s: seconds from a request's start until its answer is given up, 0.1 to 86,400.
         credentials: already loaded, instead of `certs`.
         local: the worker is a part of this very program (`securesplit.worker.EmbeddedWorker`): nothing leaves the
-            device, so the ledger is left alone and no budget is spent.
+            device, so the ledger is left alone and no budget is spent. Refused for the address of another machine.
         anyway: ask about photos that would be refused, too; the diagnosis says why in `Diagnosis.overridden`.
         bundle: earlier name of `model`.
         name: earlier name of `client`.
@@ -72,9 +72,18 @@ class ClientOptions:
             raise cannot_be(
                 "credentials", self.credentials, hint="give those of securesplit.pki, or their folder as certs"
             )
+        if self.local:
+            self._check_local()
 
     def _set(self, field: str, value: object) -> None:
         object.__setattr__(self, field, value)  # frozen for all others
+
+    def _check_local(self) -> None:
+        for endpoint in self.endpoints:
+            host = Endpoint.parse(endpoint).host
+            if not (is_loopback(host) or host in LOOPBACK_NAMES):
+                hint = f"what goes to {endpoint} leaves this machine, and is counted: leave local out"
+                raise cannot_be("local", self.local, hint=hint)
 
     @property
     def endpoints(self) -> list[str]:

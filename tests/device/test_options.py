@@ -109,3 +109,14 @@ def test_a_releaser_refuses_what_makes_no_sense_before_it_opens_the_head(given: 
 def test_a_bundle_is_named_by_its_folder() -> None:
     with pytest.raises(ConfigError, match="folder cannot be 3"):
         Bundle.load(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("there", ["tcp://worker.example:5555", "tcp://192.0.2.1:5555", "tcp://[2001:db8::1]:5555"])
+def test_what_goes_to_another_machine_is_never_left_uncounted(there: str) -> None:
+    """A local worker is a part of this program: for it nothing is counted, and "nothing left this device" is said."""
+    for connect in (there, ["tcp://127.0.0.1:5555", there]):
+        with pytest.raises(ConfigError, match="local cannot be True") as refused:
+            ClientOptions(connect, local=True)
+        assert there in (refused.value.hint or "")
+    for here in ("tcp://127.0.0.1:5555", "tcp://localhost:5555", "tcp://[::1]:5555"):
+        assert ClientOptions(here, local=True).local
