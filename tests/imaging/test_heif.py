@@ -320,6 +320,24 @@ decoder.main()
         read(HEIC)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="a call of Linux")
+def test_a_decoder_s_memory_is_in_no_core_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds the photo and is what a hostile file makes crash; a program that takes core files is told no limit."""
+    tells = f"""
+import ctypes, sys
+sys.path.insert(0, {str(isolated._DECODER.parent)!r})
+import decoder
+def decode(*_):
+    raise ValueError(f"dumpable {{ctypes.CDLL(None).prctl(3, *[ctypes.c_ulong(0)] * 4)}}")
+decoder.decode = decode
+decoder.main()
+"""
+    (tmp_path / "tells.py").write_text(tells)
+    monkeypatch.setattr(isolated, "_DECODER", tmp_path / "tells.py")
+    with pytest.raises(PhotoError, match="dumpable 0"):
+        read(HEIC)
+
+
 def test_damaged_data_never_does_more_than_refuse() -> None:
     source = random.Random(5)
     for content in (HEIC, AVIF) * 4:
