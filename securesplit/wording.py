@@ -231,7 +231,10 @@ def explanation(diagnosis: Diagnosis) -> Iterator[str]:
     else:
         yield _eavesdropped(diagnosis.payload_bytes, encrypted=privacy.encrypted)
         if privacy.encrypted:
-            yield _("The server learned nothing of this photo, nor its answer. {basis}", basis=_encrypted())
+            yield _(
+                "The server learned nothing of this photo, nor its answer, if it computed what it should. {basis}",
+                basis=_encrypted(),
+            )
             yield from _of_earlier_releases(privacy)
         else:
             yield _("The server learned of this photo: {what}, and its answer. {promise}", **_of_the_photo(privacy))
@@ -247,8 +250,8 @@ def _eavesdropped(payload_bytes: int, *, encrypted: bool) -> str:
     if encrypted:
         return _(
             "An eavesdropper learned that this device asked and when, and saw {n} bytes of ciphertext: this photo's "
-            "share of a request, which has one size for one photo or sixteen. Before a worker's first answer it also "
-            "saw this device's evaluation keys, which say nothing of photos.",
+            "share of a request, which has one size for one photo or sixteen. Before a worker's first answer this "
+            "device's evaluation keys went by, too, sealed like all else.",
             n=payload_bytes,
         )
     return ngettext(

@@ -197,8 +197,8 @@ ENCRYPTED = PrivacyInfo(
 def test_of_an_encrypted_release_it_is_said_that_nothing_was_learned_and_what_that_rests_on() -> None:
     said = Words.of(replace(ANSWER, privacy=ENCRYPTED)).explanation
     assert "103 bytes of ciphertext: this photo's share of a request" in said[0]
-    assert "evaluation keys, which say nothing of photos" in said[0]
-    assert "The server learned nothing of this photo, nor its answer. It computes on a ciphertext" in said[1]
+    assert "evaluation keys went by, too, sealed like all else" in said[0]
+    assert "nothing of this photo, nor its answer, if it computed what it should. It computes on" in said[1]
     assert "128-bit security by ring learning with errors" in said[1]
     assert "4 photos so far, which it can link to each other. Nothing of what they show" in said[2]
     one = replace(ENCRYPTED, device=replace(DEVICE, photos=1, epsilon=None, delta=None))
