@@ -15,6 +15,8 @@ from securesplit.text import log_counted
 
 _log = logging.getLogger(__name__)
 _AGAIN = timedelta(days=1)
+_NAMES = {"server": "the certificate", "ca": "a trusted CA", "revocation-list": "the revocation list"}
+"""In words, by what metrics call it."""
 
 
 def _now() -> datetime:
@@ -54,7 +56,8 @@ class ExpiryWatch:
 
 def _warn_early(what: str, life: Validity, now: datetime) -> None:
     _log.warning(
-        "%(what)s is not valid before %(start)s, and the clock here says %(now)s; compare it with the CA machine's",
+        f"{_NAMES[what]} is not valid before %(start)s, and the clock here says %(now)s; "
+        "compare it with the CA machine's",
         {"what": what, "start": _minute(life.start), "now": _minute(now)},
         extra={"event": "not-valid-yet"},
     )
@@ -63,7 +66,7 @@ def _warn_early(what: str, life: Validity, now: datetime) -> None:
 def _warn_late(what: str, life: Validity, now: datetime) -> None:
     days = (life.until - now).days
     _log.warning(
-        f"%(what)s {_when(days)}, on %(until)s; renew it (docs/operations.md)",
+        f"{_NAMES[what]} {_when(days)}, on %(until)s; renew it (docs/operations.md)",
         {"what": what, "days": days, "until": str(life.until.date())},
         extra={"event": "expires-soon"},
     )

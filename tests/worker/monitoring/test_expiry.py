@@ -87,7 +87,7 @@ def test_what_has_not_begun_is_warned_of_once_until_it_begins(certs: Path, caplo
     watch = ExpiryWatch(credentials, clock)
     watch.look()
     lines = [record.getMessage() for record in caplog.records]
-    assert any(line.startswith("revocation-list is not valid before ") for line in lines)
+    assert any(line.startswith("the revocation list is not valid before ") for line in lines)
     assert f"and the clock here says {clock.at:%Y-%m-%d %H:%M} UTC" in lines[0]
     assert {record.event for record in caplog.records} == {"not-valid-yet"}  # type: ignore[attr-defined]
     caplog.clear()
@@ -145,7 +145,7 @@ def test_a_warning_counts_the_days_and_says_when_it_is_too_late(
     issuing.create(tmp_path / "certs", server_names=["127.0.0.1"], clients=["device"], days=90, now=now())
     credentials = keystore.load_server(tmp_path / "certs", now=now())
     ExpiryWatch(credentials, Clock(credentials.expires_at - timedelta(hours=hours))).look()
-    assert any(f"server {said}" in record.getMessage() for record in caplog.records)
+    assert any(f"the certificate {said}" in record.getMessage() for record in caplog.records)
 
 
 def test_new_credentials_end_the_warnings(certs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -169,9 +169,9 @@ def test_a_worker_warns_when_it_starts_and_shows_when_it_ends(tmp_path: Path) ->
         end = keystore.load_server(certs, now=now()).expires_at
         assert metrics(worker.metrics)["expiry_timestamp_seconds{of=server}"] == end.timestamp()
         assert metrics(worker.metrics)["renewal_timestamp_seconds{of=server}"] < time.time()
-        wait_until(lambda: any("server ends within a day, on" in line for line in worker.log))
+        wait_until(lambda: any("the certificate ends within a day, on" in line for line in worker.log))
         time.sleep(1.2)  # it looks once a second
-        assert sum("server ends within" in line for line in worker.log) == 1, "once a day"
+        assert sum("the certificate ends within" in line for line in worker.log) == 1, "once a day"
 
 
 def test_while_two_cas_are_trusted_the_first_that_ends_counts(certs: Path, tmp_path: Path) -> None:
