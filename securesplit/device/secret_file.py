@@ -43,7 +43,7 @@ def read(file: Path, what: str) -> bytes:
             status, secret = os.fstat(stream.fileno()), stream.read()
     except OSError as error:
         raise CredentialError(
-            f"cannot read the {what} {file}: {error.strerror}", hint="check who owns the file"
+            f"cannot read the {what} {file}: {error.strerror}", hint="check who owns it, and the disk"
         ) from error
     if mode_open_to_others(status) is not None:
         raise CredentialError(f"the {what} {file} can be read by others", hint=f"chmod 600 {in_shell(file)}")

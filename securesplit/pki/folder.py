@@ -105,7 +105,9 @@ def _unwritable(path: Path, error: OSError) -> CredentialError:
 
 
 def _unreadable(path: Path, error: OSError) -> CredentialError:
-    return CredentialError(f"{path} cannot be read: {error.strerror}", hint="check who owns the file")
+    return CredentialError(
+        f"{path} cannot be read: {error.strerror}", hint="check who owns it, where links lead, and the disk"
+    )
 
 
 def taken(path: Path) -> CredentialError:
@@ -215,7 +217,7 @@ def read(path: Path, *, secret: bool = False) -> bytes:
     try:
         with os.fdopen(access.open_checked(path, secret=secret), "rb") as file:
             return file.read()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise CredentialError(f"{path} is missing", hint=_KEYGEN) from None
     except OSError as error:
         raise _unreadable(path, error) from error

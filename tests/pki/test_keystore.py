@@ -457,6 +457,13 @@ def test_keys_are_not_made_where_others_could_replace_them(tmp_path: Path) -> No
     assert list((tmp_path / "certs").iterdir()) == []
 
 
+def test_a_file_in_the_place_of_the_folder_is_told_as_files_that_lack(tmp_path: Path) -> None:
+    (tmp_path / "certs").write_bytes(b"")
+    with pytest.raises(CredentialError, match=r"server\.crt is missing") as caught:
+        keystore.load_server(tmp_path / "certs", now=NOW)
+    assert "--certs" in caught.value.hint
+
+
 @pytest.mark.parametrize(
     "look",
     [

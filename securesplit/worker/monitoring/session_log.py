@@ -16,6 +16,7 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -167,6 +168,9 @@ def _open(path: Path) -> int:
             _check(path, file)
             os.fchmod(file, 0o600)
         except OSError as error:
+            if error.errno == errno.ELOOP:  # O_NOFOLLOW
+                hint = "name the file that it leads to; folders on the way may be links"
+                raise ConfigError(f"the session log {path} is a link", hint=hint) from None
             hint = "name a file in a folder that this user may write, on a disk that keeps permissions"
             raise ConfigError(f"the session log {path} cannot be opened ({error.strerror})", hint=hint) from None
         opened.pop_all()
