@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 from securesplit.errors import ConfigError
 from securesplit.model.backbones import BACKBONES
 
 ONNX, EXPORTED = ".onnx", ".pt2"
-SUFFIXES = (".keras", ".h5", ONNX, EXPORTED)
+ENDINGS = {b"PK\x03\x04": (".keras",), b"\x89HDF": (".h5", ".hdf5")}
+"""By how a file of Keras begins, the endings under which Keras reads it; it looks at these first, capitals included."""
+OF_KERAS = tuple(itertools.chain(*ENDINGS.values()))
+SUFFIXES = (*OF_KERAS, ONNX, EXPORTED)
 WEIGHTS = ".weights.h5"
 TAKEN = (
     "taken are a .keras or .h5 file that Keras saved, an .onnx file, a .pt2 file of torch.export.save, or a backbone "
@@ -40,10 +44,29 @@ def check_network_file(model: str) -> Path:
                 f"{model} holds weights without their network", hint="name the backbone, and give the file to --weights"
             )
         if path.suffix.lower() in SUFFIXES and path.is_file():
+            _check_ending(path)
             return path
         raise _refusal(path)
     except OSError as error:
         raise ConfigError(f"cannot read {model!r} ({error.strerror})", hint=TAKEN) from None
+
+
+def _check_ending(path: Path) -> None:
+    """Raise ConfigError for a file under an ending by which Keras would take it for something else."""
+    if path.suffix.lower() not in OF_KERAS:
+        return
+    start = _start_of(path)
+    endings = next((endings for magic, endings in ENDINGS.items() if start.startswith(magic)), OF_KERAS)
+    if path.suffix not in endings:
+        ending = endings[0] if path.suffix.lower() not in endings else path.suffix.lower()
+        raise ConfigError(
+            f"Keras reads no such file under the name {path.name}", hint=f"rename it to {path.with_suffix(ending).name}"
+        )
+
+
+def _start_of(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(MAGIC_BYTES)
 
 
 def _refusal(path: Path) -> ConfigError:
@@ -64,6 +87,5 @@ def _told(path: Path) -> str:
         return "not a regular file"
     if path.suffix.lower() in NAMES:
         return NAMES[path.suffix.lower()]
-    with path.open("rb") as stream:
-        start = stream.read(MAGIC_BYTES)
+    start = _start_of(path)
     return next((told for magic, told in MAGIC.items() if magic in start), "a file of another kind")

@@ -59,7 +59,37 @@ def test_a_word_is_taken_for_a_name() -> None:
     assert "mobilenet_v2" in caught.value.hint
 
 
-@pytest.mark.parametrize("name", ["net.keras", "net.H5"])
-def test_a_file_of_keras_is_taken(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(b"PK")
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("net.keras", b"PK\x03\x04"),
+        ("net.h5", b"\x89HDF"),
+        ("net.hdf5", b"\x89HDF"),
+        ("damaged.keras", b"PK"),
+        ("net.ONNX", b""),
+    ],
+)
+def test_a_file_of_a_network_is_taken(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
     assert check_network_file(str(tmp_path / name)) == tmp_path / name
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "better"),
+    [
+        ("NET.KERAS", b"PK\x03\x04", "NET.keras"),
+        ("net.H5", b"\x89HDF", "net.h5"),
+        ("net.HDF5", b"\x89HDF", "net.hdf5"),
+        ("net.keras", b"\x89HDF", "net.h5"),
+        ("net.h5", b"PK\x03\x04", "net.keras"),
+        ("net.H5", b"PK\x03\x04", "net.keras"),
+        ("empty.Keras", b"", "empty.keras"),
+    ],
+)
+def test_an_ending_that_keras_takes_for_something_else_is_told(
+    tmp_path: Path, name: str, content: bytes, better: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError, match=f"under the name {name}") as caught:
+        check_network_file(str(tmp_path / name))
+    assert caught.value.hint == f"rename it to {better}"
