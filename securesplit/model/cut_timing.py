@@ -108,7 +108,7 @@ def measure(
     end = time.perf_counter() + seconds
     names = [list(tensors)[i] for i in spread(len(tensors))]
     size = min(MOST_OPEN, max(1, MOST_OPEN_BYTES // network.file_bytes))
-    groups = [names[i : i + size] for i in range(0, len(names), size)]
+    groups = [names[i : i + size] for i in range(0, len(names), size)] or [[]]
     measured: list[dict[Key, list[float]]] = []
     for number, group in enumerate(groups):
         left = end - time.perf_counter()

@@ -29,7 +29,7 @@ from securesplit.model.logits import logit_network
 from securesplit.model.manifest import Manifest, parse
 from securesplit.model.parity import Parity
 from securesplit.model.presets import Preset
-from securesplit.model.splitting import PIXELS, split_at
+from securesplit.model.splitting import PIXELS, check_numbers, split_at
 from securesplit.privacy.release import ReleaseSpec
 
 GRID_LIMIT = 32767
@@ -149,15 +149,7 @@ def _predicted(half: Any, inputs: NDArray[np.float32], what: str) -> NDArray[np.
         raise BundleError("there is no photo to compare the halves on", hint="give --calibration a folder of photos")
     with _refusing("run"):
         found = np.asarray(half.predict(inputs, batch_size=half.input_shape[0] or 8, verbose=0), np.float32)
-    if len(found) != len(inputs):
-        raise BundleError(
-            f"the network gives {len(found)} answers for {len(inputs)} photos",
-            hint="save it so that it ends in one logit, or one pair of them, for each photo",
-        )
-    if not np.isfinite(found).all():
-        raise BundleError(
-            f"the network's {what} holds numbers that are not finite", hint="check its weights, and what --pixels says"
-        )
+    check_numbers(found, len(inputs), what)
     if not parity.span(found):
         raise BundleError(
             f"the network's {what} is the same for all {len(inputs)} photos, so nothing can be compared",

@@ -151,6 +151,23 @@ def split_at(network: Any, layer: str) -> tuple[Any, Any, Cut]:
     return keras.Model(network.input, tensor, name="head"), keras.Model(start, answer, name="tail"), cut
 
 
+def check_numbers(found: NDArray[np.float32], photos: int, what: str) -> None:
+    """Refuse what a network computes of so many photos where nothing could be made of it.
+
+    Raises:
+        BundleError: `found`, the network's `what`, is not one for each photo, or is not finite.
+    """
+    if len(found) != photos:
+        raise BundleError(
+            f"the network gives {len(found)} answers for {photos} photos",
+            hint="save it so that it ends in one logit, or one pair of them, for each photo",
+        )
+    if not np.isfinite(found).all():
+        raise BundleError(
+            f"the network's {what} holds numbers that are not finite", hint="check its weights, and what --pixels says"
+        )
+
+
 def maps_at(
     network: Any, layers: Sequence[str], pixels: str = "0..255"
 ) -> Callable[[NDArray[np.uint8]], Mapping[str, NDArray[np.float32]]]:
@@ -160,6 +177,9 @@ def maps_at(
         network: functional, one output.
         layers: whose tensors are wanted; `ANSWER` is what the network answers with.
         pixels: what `network` expects, a key of `PIXELS`.
+
+    Raises:
+        BundleError: when it is called: see `check_numbers`.
     """
     graph, (scale, offset) = graph_of(network), PIXELS[pixels]
     keras = load_keras()
@@ -176,6 +196,8 @@ def maps_at(
         found = [
             np.concatenate([np.asarray(each, np.float32) for each in of_layer]) for of_layer in zip(*parts, strict=True)
         ]
+        for layer, numbers in zip(layers, found, strict=True):
+            check_numbers(numbers, len(photos), layer or "answer")
         return dict(zip(layers, [_channels_last(each, channels_first) for each in found], strict=True))
 
     return maps

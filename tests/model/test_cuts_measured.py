@@ -16,7 +16,7 @@ import keras
 from securesplit.audit import cut_leakage
 from securesplit.cli.main import run
 from securesplit.imaging.synthetic import draw_lesion
-from securesplit.model import packing, splitting
+from securesplit.model import cut_timing, packing, splitting
 from securesplit.model.litert import open_interpreter
 from securesplit.model.litert_halves import GIVES, SIGNATURE, TAKES, WholeNetwork
 
@@ -62,6 +62,31 @@ def test_halves_of_the_converted_network_are_the_network(network: Any) -> None:
         assert tail(**{TAKES: cut})[GIVES].item() == pytest.approx(maps[splitting.ANSWER].item(), abs=0.01)
     with_branch = splitting.maps_at(network, ["branch"], "0..1")(photo[None])["branch"][0]
     assert whole.tensors_of(photo.astype(np.float32), {"branch": with_branch}) == {}
+
+
+@pytest.mark.parametrize(
+    ("end", "message"),
+    [
+        (keras.layers.Rescaling(np.inf), "answer holds numbers that are not finite"),
+        (lambda x: keras.ops.mean(x, axis=0, keepdims=True), "gives 1 answers for 16 photos"),
+    ],
+    ids=["not finite", "mean of a batch"],
+)
+def test_what_answers_nothing_of_a_photo_is_refused(
+    end: Any, message: str, few_photos: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    photo = keras.Input((SIDE, SIDE, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(photo))
+    keras.Model(photo, end(keras.layers.Dense(1)(pooled))).save(tmp_path / "odd.keras")
+    assert run(["cuts", str(tmp_path / "odd.keras"), "--measure", "--seconds", "1"]) == 9
+    assert message in capfd.readouterr().err
+
+
+def test_times_of_the_whole_stay_where_no_cut_is_found(network: Any) -> None:
+    whole = WholeNetwork(packing.pack_whole(network, precision="float16", pixels="0..1"))
+    times, cuts = cut_timing.measure(whole, {}, threads=1, seconds=0.0)
+    assert times.median_ms > 0
+    assert cuts == {}
 
 
 def test_measure_recommends_a_cut(

@@ -106,6 +106,7 @@ REFUSED = {
     "mean of sigmoids": lambda: network(lambda x: layers.Average()([keras.ops.sigmoid(x), keras.ops.sigmoid(2 * x)])),
     "sigmoid and its complement": lambda: network(lambda x: both(keras.ops.sigmoid(x))),
     "stretched sigmoid": lambda: network(lambda x: 2 * keras.ops.sigmoid(x) - 1),
+    "mean of a batch": lambda: network(lambda x: keras.ops.mean(x, axis=0, keepdims=True)),
     "clipped sigmoid": lambda: network(lambda x: keras.ops.clip(keras.ops.sigmoid(x), 1e-7, 1 - 1e-7)),
     "three numbers": lambda: network(layers.Identity(), 2) and network(lambda x: layers.Concatenate()([x, x, x])),
 }
