@@ -239,8 +239,8 @@ def _check_input(value: Any, batch: int, edges: Sequence[int]) -> None:
 
 
 def _shape(value: Any) -> tuple[int, ...]:
-    """Of an input; 0 where the file leaves it open."""
-    return tuple(int(edge.dim_value) for edge in value.type.tensor_type.shape.dim)
+    """Of an input; 0 where the file leaves it open, for which some exporters write -1."""
+    return tuple(max(0, int(edge.dim_value)) for edge in value.type.tensor_type.shape.dim)
 
 
 def _applied(node: Node, inputs: list[Any], name: str) -> Any:
