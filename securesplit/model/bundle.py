@@ -10,7 +10,7 @@ its manifest names is checked like a half.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +67,9 @@ class Bundle:
         if not isinstance(folder, str | Path | None):
             raise cannot_be("folder", folder, hint="name the bundle's folder")
         folder = DEFAULT_FOLDER if folder is None else from_home(folder)
+        if folder.is_file():
+            hint = "a bundle is a folder; `securesplit split` makes one of a network"
+            raise BundleError(f"{folder} is a file, not a bundle", hint=hint)
         try:
             content = read_file(folder, "manifest.json", MAX_MANIFEST_BYTES)
         except FileNotFoundError:
@@ -249,11 +252,24 @@ class Bundle:
         specs = {name: self.presets[name].spec for name in info.presets}
         return attack_decoder.AttackDecoder(content, info.side, specs, info.presets)
 
+    def check_present(self, files: Iterable[str]) -> None:
+        """Tell at once which file is missing, as a tail may be on a device.
+
+        Raises:
+            BundleError: names the first of `files` that is.
+        """
+        for name in files:
+            if not (self.folder / name).exists():
+                raise self._lacking(name)
+
+    def _lacking(self, name: str) -> BundleError:
+        return BundleError(f"the bundle in {self.folder} has no {name}", hint="fetch the bundle again")
+
     def _read(self, half: str, sha256: str, most_bytes: int = MAX_HALF_BYTES) -> bytes:
         try:
             content = read_file(self.folder, half, most_bytes)
         except FileNotFoundError:
-            raise BundleError(f"the bundle in {self.folder} has no {half}", hint="fetch the bundle again") from None
+            raise self._lacking(half) from None
         if hashlib.sha256(content).hexdigest() != sha256:
             raise BundleError(f"{half} was altered: its hash is not the manifest's", hint="fetch the bundle again")
         return content

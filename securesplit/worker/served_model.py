@@ -45,7 +45,8 @@ class ServedModel:
         """Serve the bundle in `folder`, by default the one in the package.
 
         Raises:
-            BundleError: there is none, its manifest is damaged, or releases of none of its presets can travel.
+            BundleError: there is none, its manifest is damaged, it has no tail, or releases of none of its presets can
+                travel.
         """
         from securesplit.encrypted import seal
         from securesplit.model import encrypted_preset, guarded_preset
@@ -65,6 +66,7 @@ class ServedModel:
             files.append(encrypted_preset.TAIL)
             if not lacks_tenseal:
                 encrypted = EngineSpec("securesplit.worker.encrypted_engine:of_bundle", options)
+        bundle.check_present(files)
         readable = tuple(str((bundle.folder / name).resolve()) for name in files)
         engine = EngineSpec("securesplit.worker.engine:LiteRTEngine", {**options, "threads": 1}, readable, encrypted)
         return cls(bundle.identity, bundle.id, presets, engine, lacks_tenseal)

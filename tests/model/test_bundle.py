@@ -76,6 +76,12 @@ def test_a_client_needs_no_tail(folder: Path) -> None:
         bundle.open_tail()
 
 
+def test_a_file_is_told_from_a_bundle(folder: Path) -> None:
+    with pytest.raises(BundleError, match=r"head\.tflite is a file, not a bundle") as caught:
+        Bundle.load(folder / "head.tflite")
+    assert "securesplit split" in caught.value.hint
+
+
 def flip_head(folder: Path) -> None:
     content = bytearray((folder / "head.tflite").read_bytes())
     content[len(content) // 2] ^= 1

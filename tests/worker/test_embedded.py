@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from securesplit.errors import BundleError, ConfigError
+from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.transport.connection import Connection
 from securesplit.worker import EmbeddedWorker, embedded
 from securesplit_testing.clock import WallClock
@@ -49,6 +51,12 @@ def test_a_program_that_embeds_python_is_told_what_is_missing(
         EmbeddedWorker(served=serve_engine()).__enter__()
     assert "sys.executable" in caught.value.hint
     assert not [thread for thread in threading.enumerate() if thread.name == "securesplit-front"]
+
+
+def test_a_device_s_bundle_is_told_of_before_a_photo_is_asked_about(tmp_path: Path) -> None:
+    shutil.copytree(DEFAULT_FOLDER, tmp_path / "device", ignore=shutil.ignore_patterns("tail.tflite"))
+    with pytest.raises(BundleError, match=r"has no tail\.tflite"):
+        EmbeddedWorker(tmp_path / "device").__enter__()
 
 
 def test_it_does_not_wait_for_its_tail() -> None:
