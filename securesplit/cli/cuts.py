@@ -13,7 +13,7 @@ from securesplit.cli import cuts_plot, native_stderr, param_types, terminal
 from securesplit.cli.json_csv import csv_row
 from securesplit.cli.options import format_option
 from securesplit.cli.settings import command, source_of
-from securesplit.cli.split_options import network_argument, network_options, pixels_option
+from securesplit.cli.split_options import load_network, network_argument, network_options, pixels_option
 from securesplit.errors import ConfigError
 from securesplit.text import figures_json
 
@@ -131,7 +131,7 @@ def cuts(
     from securesplit.model.cut_choice import Link
 
     link = None if bandwidth is None else Link(bandwidth, round_trip_ms, worker_speed)
-    network = splitting.load_network(model, side, weights)
+    network = load_network(model, side, weights)
     if output is not None or measure:
         network = splitting.choose_output(network, output)
     found = splitting.list_cuts(network)
@@ -166,6 +166,10 @@ def _show(network: Any, found: list[Cut], style: str) -> None:
         _show_csv([CSV_COLUMNS, *([_csv_value(getattr(cut, name)) for name in CSV_COLUMNS] for cut in found)])
     else:
         _show_table(COLUMNS, _rows(found))
+    if not found:
+        from securesplit.model.cuts import NO_CUTS
+
+        terminal.note(NO_CUTS)
 
 
 def _show_measured(network: Any, measured: MeasuredCuts, style: str) -> None:

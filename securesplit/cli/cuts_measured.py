@@ -93,10 +93,11 @@ def measure(network: Any, cuts: Sequence[Cut], wanted: Wanted) -> MeasuredCuts:
     """
     from securesplit.audit import cut_leakage
     from securesplit.model import cut_timing, splitting
+    from securesplit.model.cuts import no_cuts
 
     spec = _spec(wanted)
     if not cuts:
-        raise ConfigError("this network cannot be cut anywhere: no layer has every path through it")
+        raise no_cuts()
     collection = _photos(network, wanted)
     terminal.note("converting the network")
     whole, tensors = _converted(network, cuts, wanted, collection)

@@ -10,7 +10,7 @@ import click
 
 from securesplit.cli import native_stderr, param_types, terminal
 from securesplit.cli.settings import command
-from securesplit.cli.split_options import network_argument, network_options, pixels_option
+from securesplit.cli.split_options import load_network, network_argument, network_options, pixels_option
 from securesplit.cli.targets import check_writable
 from securesplit.errors import BundleError, ConfigError, PhotoError
 
@@ -81,7 +81,7 @@ def split(
     _check_targets(out, head_only)
     from securesplit.model import packing, splitting
 
-    network = splitting.choose_output(splitting.load_network(model, side, weights), output)
+    network = splitting.choose_output(load_network(model, side, weights), output)
     shape = splitting.split_at(network, layer)[2].shape
     described = {"name": name or f"{network.name}-{layer}", "backbone": network.name, "cut": layer}
     described |= {"side": int(network.input_shape[1]), "about": about}
@@ -122,6 +122,8 @@ def _check_targets(out: Path | None, head_only: Path | None) -> None:
         raise ConfigError(f"{out} is there already", hint="choose another --out")
     if head_only is not None and head_only.exists():
         raise ConfigError(f"{head_only} is there already", hint="choose another --head-only")
+    if out is not None and head_only is not None and head_only.resolve().is_relative_to(out.resolve()):
+        raise ConfigError(f"{head_only} would lie in the bundle", hint="choose another --head-only")
     if out is not None and not out.is_dir():
         check_writable(out, "--out", makes_parents=True)
     if head_only is not None:

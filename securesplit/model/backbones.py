@@ -7,6 +7,7 @@ it is set to.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,10 +63,13 @@ def build(name: str, side: int, weights: Path | None, *, unit_scale: bool = Fals
     if (scale, offset) != (1.0, 0.0):
         scaled = keras.layers.Rescaling(scale, offset, name=PREPROCESS)(photo)
     own = {"include_preprocessing": False} if unit_scale and spec.scales_inside else {}
+    if weights is not None and not weights.is_file():
+        raise ConfigError(f"{name} cannot be built: no such file: {weights}", hint="check --weights")
     try:
         model = getattr(keras.applications, spec.builder)(include_top=False, weights=None, input_tensor=scaled, **own)
         if weights is not None:
-            model.load_weights(str(weights))
+            with warnings.catch_warnings(action="ignore"):  # of containers that it skips, before what it cannot load
+                model.load_weights(str(weights))
     except (ValueError, OSError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise ConfigError(f"{name} cannot be built: {reason}", hint="check side and weights") from None

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from securesplit.errors import ConfigError
 
 FLOAT32_BYTES = 4
+NO_CUTS = "this network cannot be cut anywhere: no layer has every path through it"
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def _parameters(side: Iterable[LayerNode]) -> int:
     return sum(owners.values())
 
 
-def find_cut(graph: Sequence[LayerNode], outputs: Iterable[str], layer: str) -> Cut:
+def find_cut(graph: Sequence[LayerNode], outputs: Collection[str], layer: str) -> Cut:
     """The cut at `layer`.
 
     Raises:
@@ -121,16 +122,31 @@ def find_cut(graph: Sequence[LayerNode], outputs: Iterable[str], layer: str) -> 
             return cut
     names = [node.name for node in graph]
     if not cuts:
-        raise ConfigError("this network cannot be cut anywhere: no layer has every path through it")
+        raise no_cuts()
     if layer not in names:
         raise ConfigError(f"the network has no layer {layer!r}", hint=_similar(layer, [cut.layer for cut in cuts]))
     near = nearest(names, [cut.layer for cut in cuts], layer)
-    is_one = graph[names.index(layer)].shape is not None
-    reason = "not every path passes through it" if is_one else "it gives no one tensor of a fixed shape for each photo"
+    nearest_are = f"nearest valid cuts are {near[0]} and {near[1]}" if near[1:] else f"nearest valid cut is {near[0]}"
     raise ConfigError(
-        f"the network cannot be cut at {layer!r}: {reason}",
-        hint=f"the nearest valid cuts are {' and '.join(near)}; `securesplit cuts NETWORK` lists all",
+        f"the network cannot be cut at {layer!r}: {_why_not(graph[names.index(layer)], outputs)}",
+        hint=f"the {nearest_are}; `securesplit cuts NETWORK` lists all",
     )
+
+
+def _why_not(node: LayerNode, outputs: Collection[str]) -> str:
+    """Why a layer of a network that can be cut elsewhere is no cut."""
+    if not node.inputs:
+        return "it is the photo"
+    if node.name in outputs:
+        return "it gives the answer, and nothing would be left for the worker"
+    if node.shape is None:
+        return "it gives no one tensor of a fixed shape for each photo"
+    return "not every path passes through it"
+
+
+def no_cuts() -> ConfigError:
+    """What refuses a network without any cut."""
+    return ConfigError(NO_CUTS, hint="of several networks side by side, save and split one")
 
 
 def nearest(names: Sequence[str], cuts: Sequence[str], layer: str) -> list[str]:

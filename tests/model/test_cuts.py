@@ -76,6 +76,19 @@ def test_a_branch_is_refused_with_its_neighbours() -> None:
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("layer", "reason", "hint"),
+    [
+        ("in", "it is the photo", "the nearest valid cut is stem;"),
+        ("out", "it gives the answer", "the nearest valid cut is pool;"),
+    ],
+)
+def test_the_ends_of_a_network_are_refused_as_what_they_are(layer: str, reason: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match=f"cannot be cut at '{layer}': {reason}") as caught:
+        find_cut(RESIDUAL, ["out"], layer)
+    assert caught.value.hint.startswith(hint)
+
+
 def test_an_unknown_layer_is_refused_with_similar_names() -> None:
     with pytest.raises(ConfigError, match="no layer 'stm'") as caught:
         find_cut(RESIDUAL, ["out"], "stm")

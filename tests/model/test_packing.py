@@ -114,15 +114,18 @@ def test_a_cut_too_large_to_travel_is_named_everywhere(tmp_path: Path, capfd: py
 
 def test_refusals(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     small_network(None, units=7).save(tmp_path / "seven.keras")
-    seven = str(tmp_path / "seven.keras")
+    seven, bundle = str(tmp_path / "seven.keras"), ["--out", str(tmp_path / "b")]
     for arguments, message in (
         (["--at", "pool"], "nothing to write"),
         (["--at", "pool", "--out", str(tmp_path)], "is there already"),
         (["--at", "pool", "--head-only", seven], "is there already"),
-        (["--at", "branch", "--out", str(tmp_path / "b")], "nearest valid cuts are stem and join"),
-        (["--at", "pool", "--out", str(tmp_path / "b")], "not in one logit"),
-        (["--at", "pool", "--out", str(tmp_path / "b"), "--provenance", "x"], "is not KEY=VALUE"),
-        (["--at", "pool", "--out", str(tmp_path / "b"), "--calibration", str(tmp_path)], "no photo in"),
+        (["--at", "pool", *bundle, "--head-only", str(tmp_path / "b")], "would lie in the bundle"),
+        (["--at", "pool", *bundle, "--head-only", str(tmp_path / "b" / "head.tflite")], "would lie in the bundle"),
+        (["--at", "pool", *bundle, "--weights", seven], "--weights is of a backbone by name"),
+        (["--at", "branch", *bundle], "nearest valid cuts are stem and join"),
+        (["--at", "pool", *bundle], "not in one logit"),
+        (["--at", "pool", *bundle, "--provenance", "x"], "is not KEY=VALUE"),
+        (["--at", "pool", *bundle, "--calibration", str(tmp_path)], "no photo in"),
     ):
         assert run(["split", seven, *arguments]) == 2, arguments
         error = capfd.readouterr().err
@@ -208,6 +211,18 @@ def test_networks_that_are_kept_in_half_or_named_twice(tmp_path: Path, capfd: py
         error = capfd.readouterr().err
         assert message in error
         assert "hint: " in error
+
+
+def test_a_network_without_cuts_is_listed_with_a_word(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    photo = keras.Input((32, 32, 3))
+    sides = [keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2, 3)(photo)) for _ in range(2)]
+    keras.Model(photo, keras.layers.Average()(sides)).save(tmp_path / "pair.keras")
+    assert run(["cuts", str(tmp_path / "pair.keras")]) == 0
+    told = capfd.readouterr()
+    assert len(told.out.splitlines()) == 1
+    assert "cannot be cut anywhere" in told.err
+    assert run(["cuts", str(tmp_path / "pair.keras"), "--format", "json"]) == 0
+    assert json.loads(capfd.readouterr().out)["cuts"] == []
 
 
 def test_cuts_in_text_and_json(tmp_path: Path) -> None:

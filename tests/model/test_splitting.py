@@ -12,6 +12,7 @@ import io
 import os
 import zipfile
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -288,3 +289,13 @@ def test_what_is_no_network_from_a_photo(tmp_path: Any) -> None:
     assert "inception_resnet_v2" in caught.value.hint
     with pytest.raises(ConfigError, match="cannot be built"):
         load_network("inception_v3", 40)
+    with pytest.raises(ConfigError, match="no such file: absent"):
+        load_network("mobilenet_v2", SIDE, Path("absent.weights.h5"))
+
+
+@pytest.mark.filterwarnings("error")
+def test_weights_of_another_network_are_refused_in_one_line(tmp_path: Path) -> None:
+    photo = keras.Input((SIDE, SIDE, 3))
+    keras.Model(photo, keras.layers.Conv2D(2, 3)(photo)).save_weights(tmp_path / "other.weights.h5")
+    with pytest.raises(ConfigError, match="mobilenet_v2 cannot be built"):
+        load_network("mobilenet_v2", SIDE, tmp_path / "other.weights.h5")
