@@ -146,7 +146,7 @@ def install(folder: Path, answer: EnrolmentAnswer, *, accepted: str | None, now:
             side=answer.side,
             now=now,
         )
-        verifying.verified(credentials, answer.side, whose=answer.side, hint=BRING, now=now)
+        verifying.verified(credentials, whose=answer.side, hint=BRING, now=now)
         with files.staged({folder / name: data for name, data in contents.items()}):
             pass
     return Installed(credentials, folder / f"{stem}.crt", is_first)

@@ -17,12 +17,11 @@ STRICT = crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL |
 _REVOKED = 23  # X509_V_ERR_CERT_REVOKED
 
 
-def verified(credentials: Credentials, side: str, *, whose: str, hint: str, now: datetime) -> x509.Certificate:
-    """The leaf of some credentials, after the check of chain, revocation and usage that the channel makes.
+def verified(credentials: Credentials, *, whose: str, hint: str, now: datetime) -> x509.Certificate:
+    """The leaf of some credentials, after the check of chain and revocation that the channel makes.
 
     Args:
-        credentials: parsed and checked by themselves.
-        side: "server" or "client".
+        credentials: parsed and checked by themselves, its usage too (`securesplit.pki.credentials.check`).
         whose: they are, for the error.
         hint: what to do where the check fails.
         now: an aware datetime.
@@ -43,8 +42,6 @@ def verified(credentials: Credentials, side: str, *, whose: str, hint: str, now:
         raise CredentialError(f"a peer will refuse the {whose} certificate: {error}", hint=hint) from None
     except crypto.Error as error:
         raise CredentialError(f"OpenSSL cannot read the {whose} certificate or its CA: {error}", hint=hint) from None
-    if not profile.has_only_usage(leaf, profile.USAGES[side]) or not profile.may_sign_handshakes(leaf):
-        raise CredentialError(f"the {whose} certificate is not for this use", hint="copy the right file")
     return leaf
 
 

@@ -509,6 +509,19 @@ def test_lists_are_signed_and_never_get_older(clinic: Clinic, tmp_path: Path) ->
     refused(clinic, answer, "certificate revoked")  # although the list in it does not say so
 
 
+def test_of_several_lists_of_a_ca_in_one_file_the_newest_counts(clinic: Clinic) -> None:
+    """As where somebody appended an earlier one: nothing between the two takes the place of the newest."""
+    clinic.enroll()
+    first = (clinic.device / files.CRL).read_bytes()
+    between = clinic.sign(clinic.ask(renew=True, now=LATER), now=LATER)
+    keystore.create(clinic.ca, clients=["other"], days=90, now=LATER)
+    keystore.revoke(clinic.ca, "other", now=LATER)
+    newest = (clinic.ca / files.CRL).read_bytes()
+    (clinic.device / files.CRL).write_bytes(newest + first)
+    clinic.install(between, now=LATER)
+    assert (clinic.device / files.CRL).read_bytes() == newest
+
+
 def test_a_ca_that_was_restored_from_a_backup_signs_newer_lists(clinic: Clinic, tmp_path: Path) -> None:
     """It has forgotten how many it signed; a list that counts as older would stay out until the one in place ends."""
     clinic.enroll()
@@ -529,6 +542,26 @@ def test_an_older_answer_does_not_undo_a_renewal(clinic: Clinic) -> None:
     clinic.enroll(renew=True, now=LATER)
     refused(clinic, answer, "is older than", now=LATER)
     refused(clinic, answer, "is older than", now=NOW + 200 * DAY)
+
+
+def test_a_renewal_makes_no_key_where_that_of_the_certificate_is_gone(clinic: Clinic) -> None:
+    clinic.enroll()
+    key = clinic.device / "clients" / "clinic-1.key"
+    key.unlink()
+    with pytest.raises(CredentialError, match=r"clinic-1\.key"):
+        clinic.ask(renew=True, now=LATER)
+    assert not key.exists()
+
+
+def test_a_key_on_another_curve_is_refused_and_stays(clinic: Clinic) -> None:
+    clinic.ask()
+    key = clinic.device / "clients" / "clinic-1.key"
+    other = profile.key_pem(ec.generate_private_key(ec.SECP384R1()))
+    files.replace(key, other)
+    with pytest.raises(CredentialError, match="is not on the curve P-256") as caught:
+        clinic.ask()
+    assert "move it away" in caught.value.hint
+    assert key.read_bytes() == other
 
 
 def test_an_answer_that_came_too_late_is_refused(clinic: Clinic) -> None:

@@ -190,6 +190,15 @@ def test_revocation_covers_all_certificates_of_a_client(certs: Path) -> None:
     assert talk(server, keystore.load_client(certs, now=NOW)) == "device"
 
 
+def test_what_has_expired_is_revoked_without_being_told(certs: Path) -> None:
+    keystore.renew(certs, days=90, now=NOW + timedelta(days=80))
+    later = NOW + timedelta(days=100)
+    report = keystore.revoke(certs, "clinic", now=later)
+    assert [entry.expires_at > later for entry in report.entries] == [True]
+    (crl,) = profile.load_crls((certs / "crl.pem").read_bytes())
+    assert len(list(crl)) == 2
+
+
 def test_a_revoked_name_is_reissued_without_the_old_certificate(certs: Path) -> None:
     old = keystore.load_client(certs, "clinic", now=NOW)
     keystore.revoke(certs, "clinic", now=NOW)

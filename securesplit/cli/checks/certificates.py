@@ -134,7 +134,7 @@ class CertsCheck:
     def _server(self) -> Iterator[Finding]:
         try:
             loaded = keystore.load_server(self.folder, now=self.now)
-            leaf = self._verified(loaded, "server", "server")
+            leaf = self._verified(loaded, "server")
         except SecureSplitError as error:
             yield failure(SUBJECT, error)
             return
@@ -147,7 +147,7 @@ class CertsCheck:
     def _client(self, name: str) -> Iterator[Finding]:
         try:
             loaded = keystore.load_client(self.folder, name, now=self.now)
-            leaf = self._verified(loaded, "client", f"client {name}")
+            leaf = self._verified(loaded, f"client {name}")
             allowed = lists.allowed(self.folder)
         except SecureSplitError as error:
             yield failure(SUBJECT, error)
@@ -163,9 +163,9 @@ class CertsCheck:
     def _until(self, what: str, leaf: x509.Certificate) -> Finding:
         return until(SUBJECT, what, leaf.not_valid_before_utc, leaf.not_valid_after_utc, self.now, _RENEW)
 
-    def _verified(self, loaded: Credentials, side: str, whose: str) -> x509.Certificate:
+    def _verified(self, loaded: Credentials, whose: str) -> x509.Certificate:
         hint = "copy ca.crt, crl.pem and the certificate from one folder"
-        return verifying.verified(loaded, side, whose=whose, hint=hint, now=self.now)
+        return verifying.verified(loaded, whose=whose, hint=hint, now=self.now)
 
 
 def newest_date(folder: Path) -> datetime | None:
