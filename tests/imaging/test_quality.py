@@ -105,6 +105,59 @@ def test_light_of_one_colour_is_no_tint(seed: int, light: tuple[float, float, fl
     assert reason(Image.fromarray((draw_lesion(seed, 300) * light).astype(np.uint8))) is None
 
 
+def test_strong_light_that_clips_a_channel_is_no_tint() -> None:
+    """Too few cells are left to tell how colours hang on brightness."""
+    _, green, blue = LESION.split()
+    assert reason(Image.merge("RGB", (Image.new("L", LESION.size, 255), green, blue))) is None
+
+
+@pytest.mark.parametrize("tint", TINTS)
+def test_a_tint_shows_beside_what_is_clipped(tint: str) -> None:
+    tinted = ImageOps.colorize(LESION.convert("L"), *TINTS[tint])
+    assert reason(tinted.point(lambda level: level * 6 // 5)) == "grey"
+
+
+def test_sharpness_is_judged_at_one_side_whatever_the_network_s() -> None:
+    """Of a soft photo a network with a larger input sees less detail a pixel."""
+    pixels = np.asarray(LESION.filter(ImageFilter.GaussianBlur(2)).resize((299, 299)))
+    seen = quality.look(pixels)
+    assert seen.detail.mean() < quality.BLURRED
+    assert quality.check(pixels, 300, seen) is None
+
+
+SMALL = LESION.resize((96, 96))
+"""At this side no tint is looked for, which is refused for the same reason as grey."""
+
+
+def _lit(mean: float) -> Image.Image:
+    return SMALL.point(lambda level: round(level * mean / np.asarray(SMALL).mean()))
+
+
+def _on(other: Image.Image, share: float) -> Image.Image:
+    """So much of the lesion, and the rest of another picture."""
+    return Image.blend(other, SMALL, share)
+
+
+SKIN, IN_GREY = Image.new("RGB", SMALL.size, (200, 150, 130)), SMALL.convert("L").convert("RGB")
+BOUNDS = {
+    "lighting": (_lit(67), _lit(63)),
+    "no-lesion": (_on(SKIN, 0.15), _on(SKIN, 0.06)),
+    "grey": (_on(IN_GREY, 0.07), _on(IN_GREY, 0.05)),
+    "blur": (SMALL.filter(ImageFilter.GaussianBlur(1.6)), SMALL.filter(ImageFilter.GaussianBlur(2))),
+}
+
+
+@pytest.mark.parametrize("why", BOUNDS)
+def test_bounds_lie_where_they_were_found(why: str) -> None:
+    """Photos a little to either side of one; a bound that moves refuses others than were counted (ADR 080)."""
+    assert [quality.check(np.asarray(image), 300) for image in BOUNDS[why]] == [None, why]
+
+
+def test_a_photo_may_be_enlarged_by_two_thirds() -> None:
+    edges = {edge: quality.check(np.asarray(SMALL), edge) for edge in (62, 55)}
+    assert edges == {62: None, 55: "low-resolution"}
+
+
 def test_too_much_light_is_refused() -> None:
     assert reason(LESION.point(lambda level: 205 + level // 5)) == "lighting"
 

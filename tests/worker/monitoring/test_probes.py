@@ -9,11 +9,12 @@ from datetime import timedelta
 import pytest
 
 from securesplit.errors import CredentialError, TrustError
+from securesplit.pki import profile
 from securesplit.pki.credentials import Credentials, trust_spans
 from securesplit.transport.connection import Timeouts
 from securesplit.worker.monitoring import probes
 from securesplit.worker.monitoring.probes import why_not_alive, why_not_ready
-from securesplit_testing.channels import Authority, World
+from securesplit_testing.channels import NOW, Authority, World
 from securesplit_testing.serving import now, release, running, wait_until
 
 
@@ -80,6 +81,27 @@ def test_it_stays_ready_while_one_of_two_cas_and_its_list_are_good() -> None:
     assert trusts(new.pem, new.crl(now() - timedelta(days=30), days=1) + fresh)
     assert not trusts(old.pem + new.pem, ended + early)
     assert trusts(new.pem, fresh + early)
+
+
+@pytest.mark.parametrize(
+    ("ca", "crl", "crl_days", "span"),
+    [
+        (0, 0, 200, (0, 90)),  # all that the certificate has
+        (-3640, 0, 200, (0, 10)),  # a CA has ten years
+        (0, 0, 20, (0, 27)),  # a list lasts a week longer than is said
+        (3, 0, 20, (3, 27)),
+        (0, 5, 20, (5, 32)),
+        (-9, -9, 20, (0, 18)),
+    ],
+)
+def test_a_span_of_trust_is_what_certificate_ca_and_list_have_in_common(
+    ca: int, crl: int, crl_days: int, span: tuple[int, int]
+) -> None:
+    authority = profile.new_ca(now=NOW + timedelta(days=ca))
+    signed = profile.new_crl(authority, (), number=1, days=crl_days, now=NOW + timedelta(days=crl))
+    ((start, end),) = trust_spans(replace(World().server_credentials, ca=authority.certificate_pem, crl=signed))
+    found = start + profile.BACKDATING - NOW, end - NOW
+    assert found == tuple(timedelta(days=days) for days in span)
 
 
 def test_it_is_not_ready_before_its_certificate_or_list_begins() -> None:
