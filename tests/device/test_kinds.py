@@ -84,7 +84,12 @@ def test_a_learned_kind_is_read_by_its_own_answers(ask: Ask) -> None:
     assert found.malignant == pytest.approx(probability(OWN["none"][0]))
     assert found.threshold == 0.4
     assert found.interval is not None
-    assert (found.interval.low, found.interval.high) == pytest.approx((0.378 - 0.018, 0.7 + 0.04), abs=0.03)
+    assert found.malignant < 0.4, "below what its spread says"
+    assert (found.interval.low, found.interval.high) == pytest.approx((found.malignant - 0.04, 0.7 + 0.04))
+    above = ask(replace(LEARNED, answers={"none": (read(0.0, 1.0, 0.4),)}))
+    assert above.malignant > 0.7
+    assert above.interval is not None
+    assert (above.interval.low, above.interval.high) == pytest.approx((0.4 - 0.04, above.malignant + 0.04))
     assert found.accuracy is not None
     assert (found.accuracy.auc, found.accuracy.measured_on, found.unlearned) == (0.91, "phone", None)
     said = wording.Words.of(found)

@@ -28,6 +28,8 @@ def photo(width: int, height: int, *, at: tuple[float, float] = (0.5, 0.5), size
     return Image.fromarray((np.asarray(image, np.int16) + grain).clip(0, 255).astype(np.uint8))
 
 
+BAND = Image.new("RGB", (300, 400), SKIN)
+BAND.paste(MOLE, (15, 330, 285, 375))
 CENTRED = [
     photo(400, 300),
     photo(300, 400, at=(0.5, 0.55)),
@@ -35,6 +37,9 @@ CENTRED = [
     photo(310, 300, at=(0.1, 0.5)),
     Image.new("RGB", (400, 300), SKIN),
     photo(400, 300, at=(0.85, 0.5), size=350),  # larger than any square
+    photo(300, 300, at=(0.4, 0.5), size=180).resize((900, 300)),  # wider than any square
+    Image.blend(Image.new("RGB", (400, 300), SKIN), photo(400, 300, at=(0.12, 0.5)), 0.12),  # a shade of the skin
+    BAND,  # a shadow from edge to edge
 ]
 
 

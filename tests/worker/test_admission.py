@@ -135,6 +135,16 @@ def test_a_returning_client_is_not_starved_by_new_ones() -> None:
     assert hello(1, ref=2) in [queue.take(0.0) for _ in range(4)]
 
 
+def test_who_was_answered_long_ago_is_new_again() -> None:
+    queue = HandshakeQueue(FREE)
+    for peer in range(4_097):
+        queue.add(hello(peer))
+        queue.take(0.0)
+    for peer in (4_096, 0):
+        queue.add(hello(peer, ref=2))
+    assert queue.take(0.0) == hello(0, ref=2), "of so many only the last 4,096 are remembered"
+
+
 def test_a_full_line_first_drops_those_already_answered() -> None:
     queue = HandshakeQueue(FREE)
     queue.add(hello(1))

@@ -23,7 +23,7 @@ from securesplit.transport.failover import Timeouts
 from securesplit.worker import key_store
 from securesplit.worker.key_arena import KeyArena, map_for_reading
 from securesplit.worker.key_store import ABANDONED_S, RESTING_S, KeyStore
-from securesplit.worker.key_turns import LoadedKeys
+from securesplit.worker.key_turns import EvictedKeys, LoadedKeys
 from securesplit.worker.monitoring.counters import Counters
 from securesplit.worker.upload_queue import GONE_S
 from securesplit_testing.encryption import chunk_of
@@ -377,6 +377,34 @@ def test_a_guest_that_comes_back_sooner_than_a_resident_takes_its_place() -> Non
     assert all(s.store.holds(f"d{n}", digest(blob(n, PAGE))) for n in (2, 3))
 
 
+def test_a_new_device_is_a_guest_where_residents_ask_now_and_then() -> None:
+    s = Stored(keys=2)
+    for owner in "ab":
+        s.ask(owner, blob(ord(owner)))
+    for owner in "cd":  # each takes the guest's place, after the first one
+        s.now += 10
+        s.ask(owner, blob(ord(owner)))
+    assert [s.store.holds(owner, digest(blob(ord(owner)))) for owner in "abcd"] == [False, True, False, True]
+
+
+def test_what_was_used_within_the_hour_is_what_a_store_would_need() -> None:
+    s = Stored(keys=1)
+    for owner in "ab":
+        s.ask(owner, blob(ord(owner)))
+    assert s.store.status.wanted_bytes == 2 * s.store.status.charged_bytes
+    s.now += 3_601
+    assert s.store.status.wanted_bytes == s.store.status.charged_bytes
+
+
+def test_of_keys_that_had_to_go_the_oldest_are_forgotten() -> None:
+    evicted = EvictedKeys(lambda: 0.0, lambda: 0.99)
+    names = [("owner", bytes([n % 256, n // 256])) for n in range(4_097)]
+    for name in names:
+        evicted.add(name, 0.0, 1)
+    assert [evicted.returned(name) for name in (names[0], names[1], names[-1])] == [False, True, True]
+    assert evicted.recent_bytes == 4_094
+
+
 def test_an_upload_serves_one_request_whatever_others_do() -> None:
     """Without that a device that asks among many uploads again and again, and is given up after the third time."""
     s = Stored(keys=1)
@@ -623,6 +651,11 @@ def loads(asked: list[int], places: int = 4) -> list[bool]:
 def test_a_tail_keeps_keys_loaded_where_more_devices_take_turns(devices: int, most: float) -> None:
     """By the least recently used it would load them for each request, which takes five times as long as computing."""
     assert np.mean(loads([n % devices for n in range(600)])) <= most
+
+
+def test_a_tail_lets_the_least_recently_used_keys_go() -> None:
+    loaded = LoadedKeys(2)
+    assert [loaded.use(digest) for digest in (b"a", b"b", b"a", b"c")] == [None, None, None, b"b"]
 
 
 def test_a_tail_follows_devices_that_change() -> None:

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from securesplit.pki import issuing, keystore, profile
 from securesplit.pki.credentials import ends
 from securesplit.worker.monitoring.expiry import ExpiryWatch
+from securesplit_testing.channels import NOW, Authority, World
 from securesplit_testing.health import metrics
 from securesplit_testing.serving import now, process, wait_until
 
@@ -96,6 +97,13 @@ def test_what_has_not_begun_is_warned_of_once_until_it_begins(certs: Path, caplo
     clock.at += timedelta(minutes=2)
     watch.look()
     assert warned(caplog) == []
+
+
+def test_lists_of_several_cas_have_begun_when_all_have() -> None:
+    one, other = Authority(), Authority()
+    both = one.crl() + other.crl(NOW + timedelta(hours=6))
+    begins = ends(replace(World().server_credentials, crl=both))["revocation-list"].start
+    assert begins == NOW + timedelta(hours=6) - profile.BACKDATING
 
 
 @pytest.mark.parametrize("days", [1, 2, 7, 29, 90])
