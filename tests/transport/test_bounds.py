@@ -218,6 +218,16 @@ def test_many_connections_give_a_client_no_more_than_one_does() -> None:
     assert not table.has_waiting
 
 
+def test_messages_that_come_one_by_one_give_a_connection_no_more_turns() -> None:
+    table, names = PeerTable(SocketLimits()), [b"one", b"other"]
+    for name in names:
+        peer = table.add(name, "10.0.0.1", 0.0)
+        for chunk in (REQ, *[encode([b"", b"x"])] * 3):
+            table.receive(peer, chunk, 0.0)
+    order = [message.route[0] for _ in range(6) if (message := table.next_message()) is not None]
+    assert order == names * 3
+
+
 def test_every_deadline_ends_a_peer() -> None:
     limits, now = SocketLimits(), 100.0
     table = PeerTable(limits)
