@@ -23,6 +23,7 @@ from securesplit.device.ledger import Ledger
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.pki import keystore
 from securesplit.privacy import PRIVACY_LOGGER
+from securesplit.privacy.release import ReleaseSpec
 from securesplit.results import PrivacyInfo
 from securesplit.worker import EmbeddedWorker
 from securesplit_testing.serving import now
@@ -55,6 +56,15 @@ def choices(preset: str, bundle: Path) -> dict[str, Choice]:
         "file": Choice(settings=f'privacy = "{preset}"\n'),
         "bundle": Choice(flags=("--model", str(bundle))),
     }
+
+
+def test_guarded_without_its_noise_protects_nothing() -> None:
+    """What was measured of it was measured with noise."""
+    spec = ReleaseSpec("guarded", (8,), "int16", step=1 / 64, clip_norm=1.0, sigma_per_clip=0.01)
+    assert promise.unprotected(spec) is None
+    told = promise.unprotected(replace(spec, sigma_per_clip=0.0))
+    assert told is not None
+    assert "a feature map without noise" in told
 
 
 @pytest.mark.parametrize("way", ["flag", "environment", "file", "bundle"])

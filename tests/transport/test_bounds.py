@@ -189,6 +189,32 @@ def test_peers_over_the_bound_go_of_the_owner_that_has_most() -> None:
     assert all(table.find(name) is not None for name in honest)
 
 
+def test_of_an_owner_s_connections_the_longest_silent_goes_first() -> None:
+    table = PeerTable(SocketLimits(max_peers=32))
+    for n in range(32):
+        table.receive(table.add(b"%d" % n, "10.0.0.1", 0.0), REQ, 100.0 - n)
+    table.add(b"new", "10.0.0.1", 200.0)
+    assert table.dropped == [(b"31", "peer-crowd")]
+
+
+@pytest.mark.parametrize("parts", [[b"x"], [b"no delimiter", b"x"]])
+def test_a_message_has_the_delimiter_of_a_req(parts: list[bytes]) -> None:
+    table = PeerTable(SocketLimits())
+    table.receive(table.add(b"peer", "10.0.0.1", 0.0), REQ + encode(parts), 0.0)
+    assert table.dropped == [(b"peer", "peer-protocol")]
+
+
+def test_a_peer_holds_no_more_than_its_share() -> None:
+    """However few messages it sends, and however little the others hold."""
+    limits = SocketLimits(held_bytes_per_peer=100_000)
+    table = PeerTable(limits)
+    peer = table.add(b"greedy", "10.0.0.1", 0.0)
+    table.receive(peer, REQ + encode([b"", bytes(30_000)]) * 3, 0.0)
+    assert table.find(b"greedy") is peer
+    table.receive(peer, encode([b"", bytes(30_000)])[:-1], 0.0)
+    assert table.dropped == [(b"greedy", "peer-protocol")]
+
+
 def test_bytes_over_the_bound_cost_the_owner_that_holds_most() -> None:
     table = PeerTable(SocketLimits(held_bytes=1_000_000))
     slow = table.add(b"slow", "10.0.0.1", 0.0)
@@ -200,6 +226,20 @@ def test_bytes_over_the_bound_cost_the_owner_that_holds_most() -> None:
         table.receive(table.add(b"y%d" % n, "10.0.1.1", 0.0), flood, 0.0)
     assert table.find(b"slow") is slow
     assert {why for _, why in table.dropped} >= {"peer-memory"}
+
+
+def test_bytes_of_peers_that_were_dropped_make_no_room_for_others() -> None:
+    """They are counted until they go, also where they came with what a peer is dropped for."""
+    limits = SocketLimits(held_bytes=1_000_000)
+    table = PeerTable(limits)
+    too_many = REQ + encode([b"", bytes(10_000)]) * (limits.waiting_messages + 1)
+    for n in range(50):
+        table.receive(table.add(b"x%d" % n, "10.0.0.1", 0.0), too_many, 0.0)
+    assert [why for _, why in table.dropped] == ["peer-protocol"] * 50
+    unfinished = REQ + b"\x01\x00\x02" + (30_000).to_bytes(8, "big") + bytes(20_000)
+    for n in range(60):
+        table.receive(table.add(b"y%d" % n, "10.0.1.1", 0.0), unfinished, 0.0)
+    assert {why for _, why in table.dropped[50:]} == {"peer-memory"}
 
 
 def test_many_connections_give_a_client_no_more_than_one_does() -> None:
@@ -249,6 +289,21 @@ def test_every_deadline_ends_a_peer() -> None:
     assert table.tick(now + 2 * limits.heartbeat_s) == []
     table.tick(now + 3 * limits.heartbeat_s + 1)
     assert len(table) == 0
+
+
+def test_each_message_has_its_whole_time() -> None:
+    """However long its peer was idle, or was sending the one before it."""
+    whole_s, table = SocketLimits().message_s, PeerTable(SocketLimits())
+    peer, message = table.add(b"slow", "10.0.0.1", 0.0), encode([b"", bytes(100)])
+    table.receive(peer, REQ, 0.0)
+    begins = whole_s + 100.0
+    table.receive(peer, message[:-50], begins)
+    table.tick(begins + 0.8 * whole_s)
+    table.receive(peer, message[-50:] + message[:-50], begins + 0.9 * whole_s)
+    table.tick(begins + 1.7 * whole_s)
+    assert table.find(b"slow") is peer
+    table.tick(begins + 2 * whole_s)
+    assert table.find(b"slow") is None
 
 
 def flood(peer: socket.socket, again: bytes, began: list[bool]) -> None:

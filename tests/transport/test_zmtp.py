@@ -42,6 +42,11 @@ def test_the_handshake_is_answered() -> None:
     assert connection.output() == b""
 
 
+def test_names_of_properties_have_no_case() -> None:
+    """RFC 23: "property names are case-insensitive"."""
+    assert started(GREETING + command(b"READY", b"\x0bSOCKET-type\0\0\0\x03REQ")).is_ready
+
+
 @given(
     st.lists(st.lists(st.binary(max_size=300), min_size=1, max_size=3), max_size=6),
     st.lists(st.integers(1, 70), min_size=1),
@@ -101,6 +106,17 @@ def test_a_bound_is_checked_before_the_body_has_come(header: bytes) -> None:
     connection = started()
     with pytest.raises(ZmtpError):
         take(connection, header)
+
+
+def test_what_was_handed_over_is_held_no_longer() -> None:
+    connection = started()
+    take(connection, encode([b"", bytes(500)]) + b"\x00\x05ab")
+    assert connection.held_bytes == 4
+
+
+@pytest.mark.parametrize("parts", [[bytes(MAX_BYTES)], [b"", bytes(MAX_BYTES)], [bytes(300), bytes(MAX_BYTES - 300)]])
+def test_a_message_may_be_as_long_as_the_bound(parts: list[bytes]) -> None:
+    assert take(started(), encode(parts)) == [parts]
 
 
 def test_endless_frames_end_by_count_or_by_bytes() -> None:

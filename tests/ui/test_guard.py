@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import re
 import socket
@@ -9,6 +10,8 @@ from importlib import resources
 from typing import Any
 
 import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import Message
 
 from securesplit.imaging import MAX_FILE_BYTES
 from securesplit.ui import app, guard
@@ -67,8 +70,26 @@ def test_another_name_is_refused(page: Page, host: str) -> None:
     assert page.api("GET", "ledger", headers={"Host": f"LOCALHOST:{PORT}"}).status_code == 200
 
 
+@pytest.mark.parametrize(("hosts", "status"), [(1, 200), (0, 421), (2, 421)])
+def test_a_request_says_once_whom_it_asks(hosts: int, status: int) -> None:
+    """HTTP/1.0 need not, and of two names a proxy and we may read another one each."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    headers = [(b"host", f"127.0.0.1:{PORT}".encode())] * hosts
+    scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": headers}
+    asyncio.run(guard.Guard(PlainTextResponse("here"), Access(), PORT)(scope, receive, send))
+    assert sent[0]["status"] == status
+
+
 @pytest.mark.parametrize(
-    "origin", ["null", "http://evil.example", "http://127.0.0.1:1", f"https://127.0.0.1:{PORT}", ""]
+    "origin",
+    ["null", "http://evil.example", "http://127.0.0.1:1", f"https://127.0.0.1:{PORT}", f"127.0.0.1:{PORT}", ""],
 )
 @pytest.mark.parametrize(("method", "path"), API)
 def test_another_origin_is_refused(page: Page, origin: str, method: str, path: str) -> None:
