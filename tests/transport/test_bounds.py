@@ -242,6 +242,14 @@ def test_bytes_of_peers_that_were_dropped_make_no_room_for_others() -> None:
     assert {why for _, why in table.dropped[50:]} == {"peer-memory"}
 
 
+def test_what_was_taken_is_held_no_longer() -> None:
+    table = PeerTable(SocketLimits(held_bytes=1_000_000))
+    for n in range(60):
+        table.receive(table.add(b"x%d" % n, "10.0.0.1", 0.0), REQ + encode([b"", bytes(20_000)]), 0.0)
+        assert table.next_message() is not None
+    assert table.dropped == []
+
+
 def test_many_connections_give_a_client_no_more_than_one_does() -> None:
     table, names = PeerTable(SocketLimits()), [b"x%d" % n for n in range(50)]
     for name in [*names, b"modest"]:
