@@ -10,6 +10,7 @@ import ast
 import io
 import itertools
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from babel.messages.catalog import Catalog
@@ -43,15 +44,18 @@ def messages() -> Catalog:
     return found
 
 
-def errors() -> set[str]:
+def errors(parts: Collection[str] = ERRORS_IN) -> set[str]:
     """Causes and hints of errors that a photo or a worker gives a person, values as ``{0}``, ``{1}``...
 
     They are found without a mark where they are raised. One without a translation is shown in English, so
     `make messages` keeps those that are there and adds none.
+
+    Args:
+        parts: folders and files of the package in which they are raised.
     """
     found = set()
     for path in sorted((REPO / "securesplit").rglob("*.py")):
-        if path.relative_to(REPO / "securesplit").parts[0] in ERRORS_IN:
+        if path.relative_to(REPO / "securesplit").parts[0] in parts:
             found |= _errors_of(ast.parse(path.read_text(encoding="utf-8")))
     return found
 
@@ -68,7 +72,7 @@ def _errors_of(tree: ast.Module) -> set[str]:
     given = [text for call in calls for text in (*call.args[:1], *(k.value for k in call.keywords if k.arg == "hint"))]
     given += [text for table in TABLES & set(named) for value in named[table] for text in _cells(value)]
     texts = {_template(found) for text in given for found in _meant(text, named)}
-    return {text for text in texts if re.search(r"[a-z]{3,} [a-z]", text)}
+    return {text for text in texts if " " in text and re.search(r"[a-z]{2,}", text)}
 
 
 def _named(target: ast.expr, value: ast.expr) -> list[tuple[str, ast.expr]]:

@@ -104,6 +104,21 @@ def test_most_causes_of_errors_have_a_translation(path: Path) -> None:
     assert len(wanted & known) >= 0.9 * len(wanted), sorted(wanted - known)
 
 
+@pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: path.stem)
+def test_whatever_is_wrong_with_a_photo_has_a_translation(path: Path) -> None:
+    """These are what people meet; some with no two long words in a row once escaped the search."""
+    wanted = catalogues.errors({"imaging"})
+    assert "the WebP is truncated" in wanted
+    assert wanted <= {entry["msgid"] for entry in _entries(path)}
+
+
+def test_korean_particles_follow_no_command_that_ends_in_a_value() -> None:
+    """`--bind tcp://127.0.0.1:5555(으)로` would be copied with the particle."""
+    command = re.compile(r"--[\w-]+ \{\w+\}(?![\s).,`]|$)")
+    found = [form for entry in _entries(i18n.FOLDER / "ko.po") for form in _forms(entry) if command.search(form)]
+    assert not found, found
+
+
 def test_causes_are_found_behind_names_and_conditions() -> None:
     """In the function, in a tuple, on both sides of a condition."""
     source = """
