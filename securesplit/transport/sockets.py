@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import errno
 import os
 import sys
 import threading
@@ -99,13 +100,16 @@ def require_descriptors() -> None:
     """Make sure that this process may open `_SPARE_FILES` more files.
 
     Raises:
-        ConfigError: it may not.
+        ConfigError: it may not, or the null device is broken.
     """
     with contextlib.ExitStack() as spare:
         try:
             for _ in range(_SPARE_FILES):
                 spare.callback(os.close, os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
         except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                hint = "make it a device again that everybody may read and write"
+                raise ConfigError(f"{os.devnull} cannot be opened ({error.strerror})", hint=hint) from None
             limit = f"this process has too many files open for a connection ({error.strerror})"
             raise ConfigError(limit, hint="ulimit -n 1024, or close some") from None
 

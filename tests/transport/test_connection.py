@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from securesplit.channel.tensor import TensorSpec
 from securesplit.errors import ConfigError, TrustError, UnreachableError, WorkerError
 from securesplit.pki import keystore
 from securesplit.transport.connection import Connection, Timeouts
-from securesplit.transport.sockets import client_socket
+from securesplit.transport.sockets import client_socket, new_context
 from securesplit_testing.engines import RAISING
 from securesplit_testing.serving import IDENTITY, now, release, running, serve_engine
 from securesplit_testing.timing import took_less_than
@@ -271,3 +272,12 @@ def test_closing_twice_is_fine() -> None:
     connection = Connection(["tcp://127.0.0.1:5"], CLIENT, IDENTITY)
     connection.close()
     connection.close()
+
+
+def test_a_null_device_that_is_broken_is_not_taken_for_too_many_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a bare chroot, or where a script of root's has replaced it."""
+    monkeypatch.setattr(os, "devnull", str(tmp_path / "null"))
+    with pytest.raises(ConfigError, match=r"null cannot be opened \(No such file"):
+        new_context()
