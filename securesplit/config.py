@@ -134,6 +134,18 @@ def parse_bandwidth(text: str, name: str) -> float:
     return bits
 
 
+def check_flag(value: Any, name: str) -> bool:
+    """Yes or no, numpy's included; text is neither, since "no" would be a yes.
+
+    Raises:
+        ConfigError: it is another thing.
+    """
+    flag = value.item() if getattr(value, "shape", None) == () else value
+    if not isinstance(flag, bool):
+        raise cannot_be(name, value, hint="give True or False")
+    return flag
+
+
 def check_path(value: object, name: str) -> Path:
     """A file or folder, made absolute: a program that changes its working folder later keeps using the same one.
 

@@ -63,7 +63,8 @@ class AsyncClient(OfOneProcess):
 
         Raises:
             UnreachableError: no worker answered in time, or the client was closed.
-            ConfigError: this process is a fork of the one that made the client, or it was used in another event loop.
+            ConfigError: `anyway` is neither True nor False nor None, this process is a fork of the one that made the
+                client, or it was used in another event loop.
             PhotoError, BudgetError, TrustError, WorkerError: as `Client.diagnose`.
         """
         return (await self.trace(photo, anyway=anyway))[0]

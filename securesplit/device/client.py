@@ -118,9 +118,10 @@ class Client(OfOneProcess):
             anyway: of this photo; None: as the client was made. With True no photo is refused.
 
         Raises:
+            ConfigError: `anyway` is neither True nor False nor None.
             PhotoError: this is not a photo that can be read safely.
             BudgetError: the release would overspend the budget; nothing was sent.
-            UnreachableError: no worker answered in time.
+            UnreachableError: no worker answered in time, or the client was closed.
             TrustError: a worker or this client was refused.
             WorkerError: the worker could not compute the answer.
         """

@@ -8,7 +8,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
-from securesplit.config import cannot_be, check_path, check_timeout_s, renamed
+from securesplit.config import cannot_be, check_flag, check_path, check_timeout_s, renamed
 from securesplit.pki.credentials import Credentials
 from securesplit.transport.endpoint import LOOPBACK, LOOPBACK_NAMES, Endpoint, is_loopback
 
@@ -72,6 +72,8 @@ class ClientOptions:
             raise cannot_be(
                 "credentials", self.credentials, hint="give those of securesplit.pki, or their folder as certs"
             )
+        for flag in ("local", "anyway"):
+            self._set(flag, check_flag(getattr(self, flag), flag))
         if self.local:
             self._check_local()
 

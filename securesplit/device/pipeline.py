@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from securesplit import tracing
 from securesplit.channel.payload import check_travels
 from securesplit.channel.tensor import TensorSpec
-from securesplit.config import check_budget, check_path
+from securesplit.config import check_budget, check_flag, check_path
 from securesplit.device.charging import Account, Charge, taken_back_on_error
 from securesplit.device.encryption_key import EncryptionKey
 from securesplit.device.ledger import Ledger
@@ -152,9 +152,11 @@ class DiagnosisPipeline:
                 charge back where the release does not leave.
 
         Raises:
+            ConfigError: `anyway` is neither True nor False nor None.
             PhotoError: this is not a photo that can be read safely.
         """
-        span, anyway = tracing.PhotoSpan(), self._anyway if anyway is None else anyway
+        anyway = self._anyway if anyway is None else check_flag(anyway, "anyway")
+        span = tracing.PhotoSpan()
         with span.within():
             with self._reading.value:  # one decoder at a time, whose memory is bounded
                 started_s = time.perf_counter()

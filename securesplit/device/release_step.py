@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit import plugins, tracing
-from securesplit.config import check_count, check_privacy
+from securesplit.config import cannot_be, check_count, check_flag, check_privacy
 from securesplit.device.ledger import Ledger, Receipt
 from securesplit.device.promise import describe, unprotected
 from securesplit.errors import BundleError, ConfigError
@@ -111,11 +111,13 @@ class Releaser(OfOneProcess):
 
     Raises:
         BundleError: the bundle has no such preset, or its head cannot be opened.
-        ConfigError: `privacy` is neither a preset nor a positive number, `secret` is not 32 bytes or more, or `threads`
-            is not a number from 1 to 256.
+        ConfigError: `bundle` is none, `privacy` is neither a preset nor a positive number, `secret` is not 32 bytes or
+            more, or `threads` is not a number from 1 to 256.
     """
 
     def __init__(self, bundle: Bundle, secret: bytes, *, privacy: str | float | None = None, threads: int = 2) -> None:
+        if not isinstance(bundle, Bundle):
+            raise cannot_be("bundle", bundle, hint="give what securesplit.Bundle.load returns")
         if not isinstance(secret, bytes) or len(secret) < SECRET_BYTES:
             message = f"the noise secret is not {SECRET_BYTES} bytes or more"
             raise ConfigError(message, hint="give what securesplit.device.noise_key.load_secret returns")
@@ -141,8 +143,10 @@ class Releaser(OfOneProcess):
             with_noise: False gives the same grid before the noise, for attackers and auditors; it is never sent.
 
         Raises:
+            ConfigError: `with_noise` is neither True nor False.
             PhotoError: this is not a photo that can be read safely.
         """
+        with_noise = check_flag(with_noise, "with_noise")
         return self.release_loaded(self.load(photo), with_noise=with_noise)
 
     def load(self, photo: PhotoSource) -> LoadedPhoto:

@@ -62,9 +62,10 @@ class Bundle:
 
         Raises:
             BundleError: there is none, or its manifest is damaged, too large, or no regular file of that folder.
-            ConfigError: `folder` is neither text nor a path, or begins with ``~``, and this user has no home folder.
+            ConfigError: `folder` is neither text nor a path, is empty, which would mean the working folder, or begins
+                with ``~``, and this user has no home folder.
         """
-        if not isinstance(folder, str | Path | None):
+        if not isinstance(folder, str | Path | None) or folder == "":
             raise cannot_be("folder", folder, hint="name the bundle's folder")
         folder = DEFAULT_FOLDER if folder is None else from_home(folder)
         if folder.is_file():

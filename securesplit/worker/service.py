@@ -80,7 +80,8 @@ def serve_tail(served: ServedModel, settings: WorkerSettings, *, on_ready: Calla
     if threading.current_thread() is not threading.main_thread():  # the only one that may handle signals
         hint = "call it from there, or use EmbeddedWorker, which has a thread of its own and keys for this machine"
         raise ConfigError("serve runs in a program's main thread alone", hint=hint)
-    paths = [] if settings.certs is None else keystore.server_files(settings.certs)
+    folder = None if settings.certs is None else Path(settings.certs)
+    paths = [] if folder is None else keystore.server_files(folder)
     if served.lacks_tenseal:
         text = "the bundle's preset encrypted is not served: TenSEAL is not installed"
         _log.warning(text, extra={"event": "preset-not-served"})
@@ -107,7 +108,7 @@ def serve_tail(served: ServedModel, settings: WorkerSettings, *, on_ready: Calla
             """A reload of credentials that come from no folder: they stay, and all else is done."""
             front.reload(lambda: credentials)
 
-        reloads = contextlib.nullcontext(rest) if settings.certs is None else _reloads(front, settings.certs, files)
+        reloads = contextlib.nullcontext(rest) if folder is None else _reloads(front, folder, files)
         with reloads as reload, _signals(front, settings, reload):
             front.run(announce)
     finally:
@@ -130,7 +131,7 @@ def _load(settings: WorkerSettings) -> Credentials:
         return settings.credentials
     if settings.certs is None:
         raise ConfigError("a worker needs certificates", hint="securesplit keygen, then --certs certs")
-    return _read(settings.certs)
+    return _read(Path(settings.certs))
 
 
 def _read(folder: Path) -> Credentials:

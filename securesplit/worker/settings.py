@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 
 from securesplit.channel.limits import REQUESTS_IN_FLIGHT
-from securesplit.config import check_count, check_path, renamed
+from securesplit.config import (
+    MOST_TIMEOUT_S,
+    cannot_be,
+    check_count,
+    check_flag,
+    check_number,
+    check_path,
+    renamed,
+)
 from securesplit.encrypted.messages import MAX_KEY_BYTES
 from securesplit.errors import ConfigError
 from securesplit.pki.credentials import Credentials
@@ -43,10 +51,17 @@ class RaySettings:
     Attributes:
         address: ``HOST:PORT`` of the cluster's control store (GCS).
         anywhere: start also where a node has public addresses, on which Ray then listens too.
+
+    Raises:
+        ConfigError: `address` is none, or `anywhere` is neither True nor False.
     """
 
     address: str
     anywhere: bool = False
+
+    def __post_init__(self) -> None:
+        check_ray_address(_text(self.address, "address", hint="give HOST:PORT of the cluster"))
+        check_flag(self.anywhere, "anywhere")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +92,8 @@ class PoolSettings:
         ray: where tails run as actors of a Ray cluster; None: as processes of this machine.
 
     Raises:
-        ConfigError: no evaluation keys would fit in, or there may be fewer tails than there always are.
+        ConfigError: a bound is no whole number from 1 on, a time no number of seconds, no evaluation keys would fit in,
+            or there may be fewer tails than there always are.
     """
 
     workers: int = 1
@@ -100,6 +116,16 @@ class PoolSettings:
     ray: RaySettings | None = None
 
     def __post_init__(self) -> None:
+        for name in ("max_batch", "queue_limit", "client_limit", "session_limit", "max_deaths", "evaluation_key_bytes"):
+            check_count(getattr(self, name), name, least=1, most=1 << 48)
+        for name, least in (("workers", 1), ("most_workers", 0)):
+            check_count(getattr(self, name), name, least=least, most=MOST_WORKERS)
+        for name in ("quiet_s", "batch_s", "job_timeout_s", "start_timeout_s", "backoff_s", "backoff_cap_s"):
+            check_number(getattr(self, name), name, least=0, most=MOST_TIMEOUT_S)
+        for name in ("show_tail_errors", "pin", "confine"):
+            check_flag(getattr(self, name), name)
+        if not isinstance(self.ray, RaySettings | None):
+            raise cannot_be("ray", self.ray, hint="give RaySettings, or None")
         if 0 < self.most_workers < self.workers:
             message = f"{self.most_workers} at most is fewer than the {self.workers} tails that there always are"
             raise ConfigError(message, hint="raise --max-workers, or lower --workers")
@@ -127,27 +153,54 @@ class WorkerSettings:
         audit_log: the earlier name of `session_log`, accepted until version 0.2.
 
     Raises:
-        ConfigError: `workers` is another number than 0 to 1,024, or what should be a path is none; text is one, too.
+        ConfigError: `workers` is another number than 0 to 1,024, or a value is of another kind than its setting.
     """
 
     bind: str
-    certs: Path | None = None
+    certs: str | Path | None = None
     credentials: Credentials | None = None
-    bundle: Path | None = None
+    bundle: str | Path | None = None
     workers: int = 0
     drain_s: float = 20.0
     metrics: str | None = None
     metrics_anywhere: bool = False
-    metrics_hosts: tuple[str, ...] = ()
-    session_log: Path | None = None
+    metrics_hosts: Collection[str] = ()
+    session_log: str | Path | None = None
     pool: PoolSettings = field(default_factory=PoolSettings)
-    audit_log: InitVar[Path | None] = None
+    audit_log: InitVar[str | Path | None] = None
 
-    def __post_init__(self, audit_log: Path | None) -> None:
+    def __post_init__(self, audit_log: str | Path | None) -> None:
         check_count(self.workers, "workers", least=0, most=MOST_WORKERS)
+        check_number(self.drain_s, "drain_s", least=0, most=MOST_TIMEOUT_S)
+        check_flag(self.metrics_anywhere, "metrics_anywhere")
+        _text(self.bind, "bind", hint="write tcp://HOST:PORT, such as tcp://127.0.0.1:5555")
+        if self.metrics is not None:
+            _text(self.metrics, "metrics", hint="write HOST:PORT, such as 127.0.0.1:9464")
+        if not isinstance(self.credentials, Credentials | None):
+            raise cannot_be(
+                "credentials", self.credentials, hint="give those of securesplit.pki, or their folder as certs"
+            )
+        if not isinstance(self.pool, PoolSettings):
+            raise cannot_be("pool", self.pool, hint="give PoolSettings")
+        object.__setattr__(
+            self, "metrics_hosts", _texts(self.metrics_hosts, "metrics_hosts", hint="give a list of names")
+        )
         session_log = renamed(self.session_log, "session_log", audit_log, "audit_log")
         for name, path in (("certs", self.certs), ("bundle", self.bundle), ("session_log", session_log)):
             object.__setattr__(self, name, None if path is None else check_path(path, name))
+
+
+def _text(value: object, name: str, *, hint: str) -> str:
+    if not isinstance(value, str):
+        raise cannot_be(name, value, hint=hint)
+    return value
+
+
+def _texts(value: object, name: str, *, hint: str) -> tuple[str, ...]:
+    """Several texts; the letters of one are none."""
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise cannot_be(name, value, hint=hint)
+    return tuple(_text(each, name, hint=hint) for each in value)
 
 
 def check_ray_address(text: str) -> str:

@@ -4,6 +4,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from securesplit import AsyncClient, Bundle, Client, Releaser
@@ -80,6 +81,7 @@ def certs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *(("privacy", value) for value in ("", True, b"none", ["none"])),
         *(("budget", value) for value in ("8", -1, True)),
         *(("timeout_s", value) for value in ("30", None, True, 0)),
+        *((flag, value) for flag in ("local", "anyway") for value in ("no", "", 1, None, [False], np.zeros(2, bool))),
     ],
 )
 def test_what_makes_no_sense_is_a_config_error_with_a_hint(
@@ -98,17 +100,33 @@ def test_what_makes_no_sense_is_a_config_error_with_a_hint(
         ({"secret": "x" * 32}, "32 bytes"),
         ({"threads": 0}, "threads"),
         ({"threads": "2"}, "threads"),
+        ({"bundle": "bundles/guarded"}, "bundle"),
+        ({"bundle": None}, "bundle"),
     ],
 )
 def test_a_releaser_refuses_what_makes_no_sense_before_it_opens_the_head(given: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says) as caught:
-        Releaser(Bundle.load(), **{"secret": bytes(32), **given})
+        Releaser(**{"bundle": Bundle.load(), "secret": bytes(32), **given})
     assert caught.value.hint
 
 
-def test_a_bundle_is_named_by_its_folder() -> None:
-    with pytest.raises(ConfigError, match="folder cannot be 3"):
-        Bundle.load(3)  # type: ignore[arg-type]
+@pytest.mark.parametrize("folder", [3, b"bundle", ""])
+def test_a_bundle_is_named_by_its_folder(folder: Any) -> None:
+    with pytest.raises(ConfigError, match="folder cannot be"):
+        Bundle.load(folder)
+
+
+def test_numpy_says_yes_and_no_as_python_does() -> None:
+    found = ClientOptions(local=np.True_, anyway=np.False_)  # type: ignore[arg-type]
+    assert (found.local, found.anyway) == (True, False)
+
+
+def test_no_word_makes_a_client_ask_all_the_same_or_a_release_be_without_noise(certs: Path, tmp_path: Path) -> None:
+    with Client(certs=certs, state=tmp_path, privacy="certified") as client:
+        with pytest.raises(ConfigError, match="anyway cannot be 'no'"):
+            client.diagnose("mole.jpg", anyway="no")  # type: ignore[call-overload]
+        with pytest.raises(ConfigError, match="with_noise cannot be None"):
+            client.releaser.release("mole.jpg", with_noise=None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("there", ["tcp://worker.example:5555", "tcp://192.0.2.1:5555", "tcp://[2001:db8::1]:5555"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +25,7 @@ from securesplit.worker import service
 from securesplit.worker.cores import usable_cores
 from securesplit.worker.front import Front
 from securesplit.worker.monitoring.probes import why_not_alive
-from securesplit.worker.settings import PoolSettings, WorkerSettings, parse_workers
+from securesplit.worker.settings import PoolSettings, RaySettings, WorkerSettings, parse_workers
 from securesplit_testing.clock import WallClock
 from securesplit_testing.health import metrics
 from securesplit_testing.serving import IDENTITY, Process, now, process, release, running, serve_engine, wait_until
@@ -267,11 +269,45 @@ def _alive(pid: int) -> bool:
 
 
 def test_settings_of_a_program_are_checked_before_anything_starts(tmp_path: Path) -> None:
-    given = WorkerSettings("tcp://127.0.0.1:0", certs=str(tmp_path), bundle=str(tmp_path / "bundle"))  # type: ignore[arg-type]
+    given = WorkerSettings(
+        "tcp://127.0.0.1:0", certs=str(tmp_path), bundle=str(tmp_path / "bundle"), metrics_hosts=["tail.example.org"]
+    )
     assert (given.certs, given.bundle, given.session_log) == (tmp_path, tmp_path / "bundle", None)
-    for wrong in ({"workers": -1}, {"workers": 1.5}, {"workers": 1025}, {"certs": 3}, {"session_log": ""}):
-        with pytest.raises(ConfigError, match=next(iter(wrong))):
-            WorkerSettings("tcp://127.0.0.1:0", **wrong)  # type: ignore[arg-type]
+    assert given.metrics_hosts == ("tail.example.org",)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        *((WorkerSettings, "workers", value) for value in (-1, 1.5, 1025, "2", True)),
+        *((WorkerSettings, "drain_s", value) for value in ("5", math.nan, math.inf, -1, None)),
+        *((WorkerSettings, "bind", value) for value in (None, 5555, b"tcp://127.0.0.1:0")),
+        *((WorkerSettings, "metrics", value) for value in (9464, b"127.0.0.1:0")),
+        *((WorkerSettings, "metrics_anywhere", value) for value in ("no", None, 0)),
+        *((WorkerSettings, "metrics_hosts", value) for value in ("tail.example.org", ["tail", 3], None, 3)),
+        *((WorkerSettings, "credentials", value) for value in ("certs", Path("certs"))),
+        *((WorkerSettings, "pool", value) for value in (None, {})),
+        (WorkerSettings, "certs", 3),
+        (WorkerSettings, "session_log", ""),
+        *((PoolSettings, "max_batch", value) for value in (0, -1, 1.5, "8")),
+        *(
+            (PoolSettings, name, 0)
+            for name in ("workers", "queue_limit", "client_limit", "session_limit", "max_deaths")
+        ),
+        *((PoolSettings, "job_timeout_s", value) for value in ("5", None, math.nan, -1)),
+        *((PoolSettings, "confine", value) for value in ("no", None, 0)),
+        *((PoolSettings, "pin", value) for value in ("no", None, 0)),
+        (PoolSettings, "most_workers", 1025),
+        (PoolSettings, "ray", "10.0.0.11:6379"),
+        (RaySettings, "anywhere", "no"),
+        (RaySettings, "address", None),
+    ],
+)
+def test_a_setting_of_another_kind_is_refused_by_its_name(kind: Any, name: str, value: object) -> None:
+    needed = {WorkerSettings: {"bind": "tcp://127.0.0.1:0"}, PoolSettings: {}, RaySettings: {"address": "10.0.0.11:1"}}
+    with pytest.raises(ConfigError, match=name) as caught:
+        kind(**needed[kind] | {name: value})
+    assert caught.value.hint
 
 
 def test_a_folder_that_cannot_be_entered_for_a_while_leaves_the_old_files_in_force(certs: Path, tmp_path: Path) -> None:

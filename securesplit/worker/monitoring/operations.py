@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from securesplit.channel.sessions import Ended, Session
@@ -51,7 +52,7 @@ class Operations(FrontObserver):
         self._status: Callable[[], Status] | None = None
         self._server: HealthServer | None = None
         self._is_ready = self._is_draining = False
-        self._session_log = None if settings.session_log is None else SessionLog(settings.session_log)
+        self._session_log = None if settings.session_log is None else SessionLog(Path(settings.session_log))
         try:
             if settings.metrics is not None:
                 self._server = self._serve(settings.metrics, settings, bundle_id)
