@@ -79,17 +79,17 @@ def _as_json(account: Account) -> dict[str, Any]:
 
     rows = [_row(total) for total in account.totals]
     photo = _row(account.photo)
-    answer = {
+    budget = account.budget
+    return {
         "schema": SCHEMA,
         "delta": DELTA,
         "periods": rows[:-1],
         "total": rows[-1],
         "photo": {name: photo[name] for name in ("releases", "epsilon", "identification_bound_n1000")},
         "noise_keys": len(account.keys),
+        "budget": budget,
+        "releases_left": None if budget is None else _releases_left(account.totals[-1], budget),
     }
-    if account.budget is not None:
-        answer |= {"budget": account.budget, "releases_left": _releases_left(account.totals[-1], account.budget)}
-    return answer
 
 
 def _row(total: Total) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from securesplit.errors import SecureSplitError
 from securesplit.results import parts
-from securesplit.results.parts import DISCLAIMER, SCHEMA, Kind, Label, RefusalReason, Risk
+from securesplit.results.parts import DISCLAIMER, Kind, Label, RefusalReason, Risk
 from securesplit.results.refusal import refusal_to_json
 from securesplit.text import well_formed
 
@@ -98,37 +98,29 @@ class Diagnosis:
 
     def to_json(self) -> dict[str, Any]:
         """The object of the JSON contract."""
-        return {
-            "schema": SCHEMA,
-            "photo": well_formed(self.photo),
-            "status": self.status,
-            "risk": self.risk,
-            "interval": None if self.interval is None else {k: round(v, 6) for k, v in asdict(self.interval).items()},
-            "probabilities": {"benign": round(1.0 - self.malignant, 6), "malignant": round(self.malignant, 6)},
-            "label": self.label,
-            "label_withheld": self.label_withheld,
-            "accuracy": None if self.accuracy_of_such is None else asdict(self.accuracy_of_such),
-            "threshold": self.threshold,
-            "refusal": None,
-            "refusal_overridden": None if self.overridden is None else refusal_to_json(self.overridden),
-            "kind": self.kind,
-            "crop": None if self.crop is None else self.crop.to_json(),
-            "unlearned": None if self.unlearned is None else asdict(self.unlearned),
-            "model": asdict(self.model),
-            "privacy": asdict(self.privacy),
-            "payload_bytes": self.payload_bytes,
-            "timing_ms": {stage: round(ms, 3) for stage, ms in asdict(self.timing_ms).items()},
-            "disclaimer": self.disclaimer,
-        }
+        return parts.contract_object(
+            self.photo,
+            self.status,
+            self.disclaimer,
+            risk=self.risk,
+            interval=None if self.interval is None else {k: round(v, 6) for k, v in asdict(self.interval).items()},
+            probabilities={"benign": round(1.0 - self.malignant, 6), "malignant": round(self.malignant, 6)},
+            label=self.label,
+            label_withheld=self.label_withheld,
+            accuracy=None if self.accuracy_of_such is None else asdict(self.accuracy_of_such),
+            threshold=self.threshold,
+            refusal_overridden=None if self.overridden is None else refusal_to_json(self.overridden),
+            kind=self.kind,
+            crop=None if self.crop is None else self.crop.to_json(),
+            unlearned=None if self.unlearned is None else asdict(self.unlearned),
+            model=asdict(self.model),
+            privacy=asdict(self.privacy),
+            payload_bytes=self.payload_bytes,
+            timing_ms={stage: round(ms, 3) for stage, ms in asdict(self.timing_ms).items()},
+        )
 
 
 def error_to_json(photo: str, error: SecureSplitError) -> dict[str, Any]:
     """The object of the JSON contract for a photo that has no answer."""
-    return {
-        "schema": SCHEMA,
-        "photo": well_formed(photo),
-        "status": "error",
-        "refusal": None,
-        "error": {"message": well_formed(error.message), "hint": well_formed(error.hint), "exit_code": error.exit_code},
-        "disclaimer": DISCLAIMER,
-    }
+    said = {"message": well_formed(error.message), "hint": well_formed(error.hint), "exit_code": error.exit_code}
+    return parts.contract_object(photo, "error", DISCLAIMER, error=said)

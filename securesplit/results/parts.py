@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from securesplit.i18n import gettext_noop
+from securesplit.text import well_formed
 
 SCHEMA = "securesplit.diagnosis/1"
 DISCLAIMER = gettext_noop(
@@ -181,3 +182,18 @@ class Crop:
     def to_json(self) -> dict[str, Any]:
         """As the JSON contract has it."""
         return {name: value if isinstance(value, str) else round(value, 4) for name, value in asdict(self).items()}
+
+
+_FIELDS = (
+    "schema", "photo", "status", "risk", "interval", "probabilities", "label", "label_withheld", "accuracy",
+    "threshold", "refusal", "refusal_overridden", "error", "kind", "crop", "unlearned", "model", "privacy",
+    "payload_bytes", "timing_ms", "disclaimer",
+)  # fmt: skip
+
+
+def contract_object(
+    photo: str, status: Literal["ok", "refused", "error"], disclaimer: str, **known: Any
+) -> dict[str, Any]:
+    """The object of the JSON contract, whatever came of a photo: each of its fields, null where nothing is known."""
+    said = {"schema": SCHEMA, "photo": well_formed(photo), "status": status, "disclaimer": disclaimer}
+    return {**dict.fromkeys(_FIELDS), **said, **known}

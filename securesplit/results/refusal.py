@@ -6,8 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from securesplit.i18n import gettext_noop
-from securesplit.results.parts import DISCLAIMER, SCHEMA, Crop, Kind, ModelInfo, RefusalReason
-from securesplit.text import well_formed
+from securesplit.results.parts import DISCLAIMER, Crop, Kind, ModelInfo, RefusalReason, contract_object
 
 REFUSALS: dict[RefusalReason, tuple[str, str]] = {
     "blur": (
@@ -89,17 +88,14 @@ class Refusal:
         return REFUSALS[self.reason][1]
 
     def to_json(self) -> dict[str, Any]:
-        """The object of the JSON contract, with the fields of an answer that does not exist as null."""
-        return {
-            "schema": SCHEMA,
-            "photo": well_formed(self.photo),
-            "status": self.status,
-            "probabilities": None,
-            "label": None,
-            "refusal": refusal_to_json(self.reason),
-            "kind": self.kind,
-            "crop": None if self.crop is None else self.crop.to_json(),
-            "model": asdict(self.model),
-            "payload_bytes": 0,
-            "disclaimer": self.disclaimer,
-        }
+        """The object of the JSON contract."""
+        return contract_object(
+            self.photo,
+            self.status,
+            self.disclaimer,
+            refusal=refusal_to_json(self.reason),
+            kind=self.kind,
+            crop=None if self.crop is None else self.crop.to_json(),
+            model=asdict(self.model),
+            payload_bytes=0,
+        )

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("known_keys")
 CONTRACT = {
     "schema", "photo", "status", "probabilities", "label", "threshold", "refusal", "model", "privacy", "payload_bytes",
     "timing_ms", "disclaimer", "label_withheld", "accuracy", "kind", "unlearned", "refusal_overridden", "risk",
-    "interval", "file", "crop",
+    "interval", "file", "crop", "error",
 }  # fmt: skip
 
 
