@@ -66,13 +66,15 @@ def check_array(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     """The same array, if it is ``(h, w, 3) uint8``.
 
     Raises:
-        PhotoError: it has another shape or dtype.
+        PhotoError: it has another shape or dtype, or some of its pixels are masked, which the network would see.
     """
     found = f"the array is {pixels.shape} {pixels.dtype}, not (h, w, 3) uint8"
     if pixels.ndim != 3 or pixels.shape[2] != 3:
         raise PhotoError(found, hint=_shape_hint(pixels.shape))
     if pixels.dtype != np.uint8:
         raise PhotoError(found, hint="scale to 0..255 and round, then .astype(np.uint8)")
+    if np.ma.is_masked(pixels):
+        raise PhotoError("some pixels of the array are masked", hint="say what the network is to see there: .filled(0)")
     return np.ascontiguousarray(pixels)
 
 

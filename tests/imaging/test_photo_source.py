@@ -153,6 +153,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "int64 array": lambda: PIXELS.astype(np.int64),
     "bool array": lambda: PIXELS > 100,
     "object array": lambda: PIXELS.astype(object),
+    "masked array": lambda: np.ma.masked_array(PIXELS, PIXELS > 100),
     "grey array": lambda: PIXELS[..., 0],
     "RGBA array": lambda: np.dstack([PIXELS, PIXELS[..., 0]]),
     "channels first": lambda: PIXELS.transpose(2, 0, 1),
@@ -187,6 +188,11 @@ def test_anything_else_is_a_photo_error_with_a_hint(name: str) -> None:
         load_photo(REFUSED[name](), 64)
     assert caught.value.hint
     assert caught.value.message.isprintable()
+
+
+def test_a_masked_array_without_masked_pixels_is_its_pixels() -> None:
+    plain, masked = (load_photo(array, 64) for array in (PIXELS, np.ma.masked_array(PIXELS)))
+    assert (np.asarray(plain) == np.asarray(masked)).all()
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "YCbCr", "1", "I;16"])
