@@ -46,9 +46,9 @@ class SecureSplitError(Exception):
         self.message = message
         self.hint = hint
 
-    def __reduce__(self) -> tuple[object, tuple[object, ...], dict[str, str]]:
-        """Pickle with the hint, which is keyword-only."""
-        return (type(self), (self.message,), {"hint": self.hint})
+    def __reduce__(self) -> tuple[object, tuple[object, ...], dict[str, object]]:
+        """Pickle with the hint, which is keyword-only, and with what others have added, such as notes."""
+        return (type(self), (self.message,), self.__dict__)
 
 
 class ConfigError(SecureSplitError):

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import securesplit
-from securesplit import AsyncClient, Bundle, Client, ConfigError, Release, Releaser
+from securesplit import AsyncClient, Bundle, Client, ConfigError, Release, Releaser, UnreachableError
 from securesplit.device.ledger import Ledger
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.worker import EmbeddedWorker
@@ -67,6 +67,16 @@ def test_releases_are_compared_kept_and_shown_without_pixels(releaser: Releaser)
     for shown in (first, releaser.load(draw_lesion(3))):
         assert "pixels" not in repr(shown)
         assert len(repr(shown)) < 500
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_an_error_that_comes_from_another_process_has_lost_nothing(protocol: int) -> None:
+    error = UnreachableError("no worker answered", hint="start one")
+    error.add_note("while the clinic was closed")
+    for kept in (pickle.loads(pickle.dumps(error, protocol)), copy.deepcopy(error)):  # noqa: S301 - our own
+        assert isinstance(kept, UnreachableError)
+        assert (str(kept), kept.message, kept.hint) == ("no worker answered", "no worker answered", "start one")
+        assert kept.__notes__ == ["while the clinic was closed"]
 
 
 def test_a_trace_is_shown_in_a_few_lines(worker: EmbeddedWorker, tmp_path: Path) -> None:
