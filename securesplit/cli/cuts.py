@@ -121,7 +121,8 @@ def cuts(
 
     \b
     Example:
-      securesplit cuts efficientnetv2b0 --measure --bandwidth 10Mbit/s --worker-speed 2 --max-leakage 0.4
+      securesplit cuts efficientnetv2b0 --measure --bandwidth 10Mbit/s \\
+        --worker-speed 2 --max-leakage 0.4
     """
     _check_measuring(ctx)
     if plot is not None:

@@ -65,7 +65,7 @@ def diagnose(
     \b
     Examples:
       securesplit diagnose --embedded mole.jpg
-      securesplit diagnose --connect tcp://clinic:5555 --output answers.csv photos/
+      securesplit diagnose --connect tcp://clinic:5555 --output all.csv photos/
     """
     from securesplit.device.client import Client
     from securesplit.imaging import Listing

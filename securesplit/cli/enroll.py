@@ -57,7 +57,7 @@ def enroll(
     \b
     Examples:
       securesplit enroll --client clinic-1            writes clinic-1.csr
-      securesplit keygen --sign clinic-1.csr          on the CA machine, writes clinic-1.answer.pem
+      securesplit keygen --sign clinic-1.csr          on the CA machine
       securesplit enroll --install clinic-1.answer.pem
       securesplit enroll --server-name tail.example.org
       securesplit enroll --renew --client clinic-1    then the same two commands

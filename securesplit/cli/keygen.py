@@ -93,8 +93,8 @@ def keygen(
 
     \b
     Examples:
-      securesplit keygen                            everything for one machine
-      securesplit keygen --sign clinic-1.csr        for a device that keeps its key
+      securesplit keygen                        everything for one machine
+      securesplit keygen --sign clinic-1.csr    for a device that keeps its key
       securesplit keygen --list
       securesplit keygen --renew
       securesplit keygen --revoke clinic-1

@@ -104,9 +104,11 @@ def tail_worker(log_level: str, log_format: Form, otel: bool, **options: Any) ->
     log.
 
     \b
-    Example:
-      securesplit tail-worker --bind tcp://0.0.0.0:5555 --workers 4 --metrics 127.0.0.1:9464
-      securesplit tail-worker --bind tcp://0.0.0.0:5555 --engine ray --ray-address 10.0.0.11:6379 --max-workers 16
+    Examples:
+      securesplit tail-worker --bind tcp://0.0.0.0:5555 --workers 4
+      securesplit tail-worker --bind tcp://0.0.0.0:5555 --metrics 127.0.0.1:9464
+      securesplit tail-worker --bind tcp://0.0.0.0:5555 --engine ray \\
+        --ray-address 10.0.0.11:6379 --max-workers 16
     """
     from securesplit.cli.logs import logging_to_stderr
     from securesplit.worker.service import serve

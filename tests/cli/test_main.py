@@ -45,7 +45,9 @@ def test_an_interrupt_at_any_step_is_told_in_one_line(
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_and_environment_variables(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([name, "--help"]) == 0
-    assert "Usage: securesplit" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Usage: securesplit" in said
+    assert [line for line in said.splitlines() if len(line) > 80] == [], "which a terminal would break anywhere"
     assert isinstance(cli, LazyGroup)
     command = cli.get_command(cli.make_context("securesplit", [name, "--help"], resilient_parsing=True), name)
     assert command is not None
