@@ -44,7 +44,7 @@ FIELDS = {
     "refused": {"what", "counts"},
     "request-refused": {"client", "why"},
     "request-failed": {"reason"},
-    "tail-lost": {"tail", "pid", "how", "state"},  # of one that could not start also why, and a hint
+    "tail-lost": {"tail", "pid", "how", "state", "cause"},  # of one that could not start also why, and a hint
     "reloaded": {"until", "ended"},
     "reload-failed": {"why"},
     "connections-dropped": set(),

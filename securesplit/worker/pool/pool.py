@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from securesplit import errors
 from securesplit.encrypted.messages import PRESET, Request
 from securesplit.errors import ConfigError, SecureSplitError, WorkerError
-from securesplit.text import log_counted
+from securesplit.text import counted, log_counted
 from securesplit.transport.poll import Poller, Source
 from securesplit.worker.cores import places
 from securesplit.worker.ipc import messages
@@ -50,6 +50,7 @@ from securesplit.worker.settings import EngineSpec, PoolSettings
 _log = logging.getLogger(__name__)
 _SWEEP_S = 0.1
 _SILENT_DEATHS = 2
+_KILLED = "the system kills what has no memory: allow more (MemoryMax, the container's limit), or give fewer --workers"
 _FORGET = 1.02  # a job's best pace grows by so much a batch, unless it is seen again
 _LOAD_KEY_S = 20.0
 """What a tail may take to load evaluation keys besides; half a second of a free core's time."""
@@ -291,25 +292,29 @@ class Pool:
             for job in jobs:
                 self._queue.give_back(job)
             return
+        self._poison(jobs[0], reason)
+
+    def _poison(self, job: Job, reason: str) -> None:
         if self._failed.is_due():
             fields = {"reason": reason}
             _log.warning("a request cannot be computed: %(reason)s", fields, extra={"event": "request-failed"})
-        self._results.append(JobResult(jobs[0], JobStatus.POISON))
+        self._results.append(JobResult(job, JobStatus.POISON))
 
     def _handle_exit(self, slot: Slot, how: str) -> None:
         tail, state = slot.tail, slot.state
         assert tail is not None  # noqa: S101  (states with a process only)
         self.deaths += 1
         self._counters.tail_deaths[how] += 1
-        _log_loss(slot, tail, how)
+        cause = tail.exit_cause() if how == "died" else ""
+        _log_loss(slot, tail, how, cause)
         if state is SlotState.STARTING:
-            self.failure = self._failure_of(slot, how)
+            self.failure = self._failure_of(slot, how, cause)
         self._discard(tail)
         self._unpin(slot, has_served=False)
         for job in slot.batch:
             job.deaths += 1
             if job.deaths >= self._settings.max_deaths:
-                self._results.append(JobResult(job, JobStatus.POISON))
+                self._poison(job, f"{counted(job.deaths, 'tail')} died or hung over it")
             else:
                 self._queue.give_back(job)
         pause = slot.died(self._settings.backoff_s, self._settings.backoff_cap_s)
@@ -317,12 +322,13 @@ class Pool:
         if not pause:
             self._start(slot)
 
-    def _failure_of(self, slot: Slot, how: str) -> SecureSplitError | None:
+    def _failure_of(self, slot: Slot, how: str, cause: str) -> SecureSplitError | None:
         """Why no tail can start, as far as is known: a tail's own report, or that several died without one."""
         if self.ready or slot.tail is None:
             return None
         if slot.start_error is None and slot.failed_starts >= _SILENT_DEATHS and not self._has_served:
-            return WorkerError(f"the tails {how} while they were starting", hint="see why with --log-level debug")
+            hint = _KILLED if cause == "SIGKILL" else "see why with --log-level debug"
+            return WorkerError(f"the tails {how} while they were starting{_by(cause)}", hint=hint)
         return slot.start_error
 
     def _dispatch(self, now: float) -> None:
@@ -389,10 +395,15 @@ def _stack(jobs: list[Job]) -> NDArray[Any]:
     return releases[0][np.newaxis] if len(releases) == 1 else np.stack(releases)
 
 
-def _log_loss(slot: Slot, tail: Tail, how: str) -> None:
-    """Say that a tail is gone, and why it could not start, if it could tell."""
-    text = "%(tail)s (process %(pid)d) %(how)s while %(state)s"
+def _by(cause: str) -> str:
+    return f" ({cause})" if cause else ""
+
+
+def _log_loss(slot: Slot, tail: Tail, how: str, cause: str) -> None:
+    """Say that a tail is gone, what ended it, and why it could not start, if it could tell."""
+    text = f"%(tail)s (process %(pid)d) %(how)s while %(state)s{_by(cause)}"
     fields: dict[str, str | int] = {"tail": tail.name, "pid": tail.pid, "how": how, "state": slot.state.value}
+    fields["cause"] = cause
     if slot.state is SlotState.STARTING and (error := slot.start_error) is not None:
         text += ": %(why)s (hint: %(hint)s)"
         fields |= {"why": error.message, "hint": error.hint}

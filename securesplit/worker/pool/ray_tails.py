@@ -110,6 +110,10 @@ class RayTail(PipedTail):
         """The resident memory of the bridge; 0 where it has ended, or the system does not tell. From any thread."""
         return resident_bytes(self.pid)
 
+    def exit_cause(self) -> str:
+        """Ray does not tell."""
+        return ""
+
     def kill(self) -> None:
         """Close the pair; the bridge then ends the actor."""
         self._pipe.close()

@@ -48,6 +48,9 @@ class Tail(Protocol):
     def resident_bytes(self) -> int:
         """The resident memory of that process; 0 where it has ended, or the system does not tell. From any thread."""
 
+    def exit_cause(self) -> str:
+        """What ended a tail that died: the name of a signal, or an exit code; empty where that is not known."""
+
     def kill(self) -> None:
         """End the tail now, hung or not; `is_gone` tells when that is done."""
 

@@ -126,7 +126,16 @@ def test_a_busy_machine_does_not_make_batches_smaller(drive: Callable[..., Drive
     assert driver.pool._affordable("compact") == 2, "it is slower for good"
 
 
-def test_a_dead_tail_is_replaced_and_its_jobs_done_by_others(drive: Callable[..., Driver]) -> None:
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may take longer to say what ended a process."""
+    monkeypatch.setattr(process, "_EXIT_S", 10.0)
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_dead_tail_is_replaced_and_its_jobs_done_by_others(
+    drive: Callable[..., Driver], caplog: pytest.LogCaptureFixture
+) -> None:
     driver = drive("Sum", {"pause_s": 0.3}, workers=1)
     driver.ready()
     (pid,) = driver.pool.pids
@@ -136,6 +145,7 @@ def test_a_dead_tail_is_replaced_and_its_jobs_done_by_others(drive: Callable[...
     assert driver.statuses(job) == [JobStatus.DONE]
     assert driver.pool.pids != [pid]
     assert job.deaths == 1
+    assert f"(process {pid}) died while busy (SIGKILL)" in caplog.text, "as the kernel does for want of memory"
 
 
 def test_a_hung_tail_is_killed_and_replaced(drive: Callable[..., Driver]) -> None:
@@ -148,13 +158,18 @@ def test_a_hung_tail_is_killed_and_replaced(drive: Callable[..., Driver]) -> Non
     assert not Path(f"/proc/{pid}").exists() or _is_zombie(pid)
 
 
-def test_poison_takes_three_tails_and_nobody_with_it(drive: Callable[..., Driver]) -> None:
+@pytest.mark.usefixtures("patient")
+def test_poison_takes_three_tails_and_nobody_with_it(
+    drive: Callable[..., Driver], caplog: pytest.LogCaptureFixture
+) -> None:
     driver = drive(workers=2)
     driver.ready(2)
     jobs = [driver.submit(n) for n in (1, 2, DEADLY, 3, 4)]
     assert driver.statuses(*jobs) == [JobStatus.DONE, JobStatus.DONE, JobStatus.POISON, JobStatus.DONE, JobStatus.DONE]
     assert jobs[2].deaths == 3
     assert driver.pool.deaths == 3
+    assert caplog.text.count("died while busy (exit code ") == 3
+    assert "a request cannot be computed: 3 tails died or hung over it" in caplog.text
     driver.ready(2)
 
 
@@ -190,11 +205,31 @@ def test_an_engine_that_cannot_start_fails_its_jobs_with_a_reason(drive: Callabl
     assert driver.pool.failure.hint
 
 
+@pytest.mark.usefixtures("patient")
 def test_silently_dying_tails_are_restarted_with_back_off(drive: Callable[..., Driver]) -> None:
     driver = drive("suicidal", workers=1, backoff_s=0.05)
     driver.until(lambda: driver.pool.failure is not None)
     assert isinstance(driver.pool.failure, WorkerError)
+    assert "while they were starting (exit code" in driver.pool.failure.message
+    assert "--log-level debug" in driver.pool.failure.hint
     assert driver.pool.deaths <= 4
+
+
+@pytest.mark.usefixtures("patient")
+def test_tails_that_the_system_kills_at_their_start_lack_memory(drive: Callable[..., Driver]) -> None:
+    driver = drive(workers=1, backoff_s=0.05)
+    killed: set[int] = set()
+
+    def over() -> bool:
+        for pid in set(driver.pool.pids) - killed:
+            killed.add(pid)
+            os.kill(pid, signal.SIGKILL)
+        return driver.pool.failure is not None
+
+    driver.until(over)
+    assert isinstance(driver.pool.failure, WorkerError)
+    assert driver.pool.failure.message == "the tails died while they were starting (SIGKILL)"
+    assert "memory" in driver.pool.failure.hint
 
 
 def test_waiting_jobs_survive_tails_that_die_at_start(drive: Callable[..., Driver]) -> None:
