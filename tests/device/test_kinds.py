@@ -15,12 +15,13 @@ import pytest
 from securesplit import wording
 from securesplit.device.options import ClientOptions
 from securesplit.device.pipeline import DiagnosisPipeline, PreparedRelease
+from securesplit.device.release_step import Assessment
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle, Calibration, NoiseCalibration
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.model.manifest import KindOfPhoto
 from securesplit.model.spread import Spread
-from securesplit.results import Diagnosis, Kind
+from securesplit.results import Diagnosis, Kind, RefusalReason
 from securesplit.transport.answer import Answer
 from tests.manifests import changed_manifest
 
@@ -49,12 +50,18 @@ Ask = Callable[..., Diagnosis]
 def ask(tmp_path: Path) -> Ask:
     """Diagnose a synthetic lesion as one kind of photo, by a bundle that knows these kinds."""
 
-    def asked(phone: KindOfPhoto, *, privacy: str = "none", kind: Kind | None = "phone") -> Diagnosis:
+    def asked(
+        phone: KindOfPhoto,
+        *,
+        privacy: str = "none",
+        kind: Kind | None = "phone",
+        reason: RefusalReason | None = None,
+    ) -> Diagnosis:
         pipeline = DiagnosisPipeline(ClientOptions(model=written(tmp_path, phone), privacy=privacy, local=True))
         prepared = pipeline.prepare(draw_lesion(1, 300))
         assert isinstance(prepared, PreparedRelease)
         prepared.charge()
-        object.__setattr__(prepared.ready.assessment, "kind", kind)
+        object.__setattr__(prepared.ready, "assessment", Assessment(reason, kind))
         return pipeline.conclude(prepared, Answer(LOGIT, 1.0, 2.0, 100, b""))[0]
 
     return asked
@@ -83,6 +90,7 @@ def test_a_learned_kind_is_read_by_its_own_answers(ask: Ask) -> None:
     found = ask(LEARNED)
     assert found.malignant == pytest.approx(probability(OWN["none"][0]))
     assert found.threshold == 0.4
+    assert found.payload_bytes == 0, "nothing has left the device"
     assert found.interval is not None
     assert found.malignant < 0.4, "below what its spread says"
     assert (found.interval.low, found.interval.high) == pytest.approx((found.malignant - 0.04, 0.7 + 0.04))
@@ -95,6 +103,12 @@ def test_a_learned_kind_is_read_by_its_own_answers(ask: Ask) -> None:
     said = wording.Words.of(found)
     assert "measured on phone photos" in " ".join(said.meaning)
     assert not said.caveats
+
+
+def test_nothing_was_measured_on_photos_that_would_have_been_refused(ask: Ask) -> None:
+    found = ask(LEARNED, reason="blur")
+    assert found.overridden == "blur"
+    assert (found.interval, found.accuracy_of_such) == (None, None)
 
 
 def test_the_label_follows_the_threshold_of_the_kind(ask: Ask) -> None:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter, ImageOps
 
+from securesplit.device.release_step import assess
 from securesplit.imaging import load_square, quality
 from securesplit.imaging.synthetic import draw_lesion
-from securesplit.model import gate
+from securesplit.model import Bundle, gate
 from training.gate import degraded
 
 SIDE = 150
@@ -50,6 +51,12 @@ BAD = {
 @pytest.mark.parametrize("expected", BAD)
 def test_what_no_network_can_judge_is_refused_for_its_reason(expected: str) -> None:
     assert reason(BAD[expected]) == expected
+
+
+@pytest.mark.parametrize("expected", ["no-lesion", "collage"])
+def test_what_the_pixels_tell_comes_before_what_the_gate_says(expected: str) -> None:
+    """It would call these two no skin."""
+    assert assess(Bundle.load(), BAD[expected]).reason == expected
 
 
 @pytest.mark.parametrize("side", [150, 299])

@@ -55,6 +55,9 @@ def test_members_found_at_few_false_alarms():
     score = np.r_[np.full(COUNT, 1.0), np.zeros(COUNT)]
     assert membership.found_at(MEMBERS, score) == 1.0
     assert membership.found_at(MEMBERS, np.zeros(2 * COUNT)) == 0.0
+    others = np.arange(50.0)  # of which one is two in a hundred
+    assert membership.found_at(np.arange(51) < 1, np.r_[48.5, others]) == 0.0
+    assert membership.found_at(np.arange(51) < 1, np.r_[49.5, others]) == 1.0
 
 
 def labelled(side, split):
@@ -90,6 +93,18 @@ def test_a_tail_that_learned_the_photos_by_heart_is_found_out(known):
     assert found.loss.low > 0.9
     assert found.paired_difference.low > 0.05
     assert found.found_at_one_percent > 0.5
+
+
+def test_members_are_the_photos_of_the_training_set_alone(known):
+    """Beside others of the attacker's, whose answers are wrong here."""
+    side = known.collection.auxiliary
+    entries = tuple(replace(e, split="val" if i < 30 else "train") for i, e in enumerate(side.entries))
+    right = np.where(side.malignant, 9.0, -9.0).astype(np.float32)
+    told = np.where(np.arange(len(entries)) < 30, -right, right)
+    collection = replace(known.collection, auxiliary=Side(entries, side.pixels))
+    observations = {"none": replace(known.observations["none"], auxiliary_answers=told)}
+    found = membership.run(replace(known, collection=collection, observations=observations), "none")
+    assert found.loss.low > 0.9
 
 
 def test_the_label_alone_is_the_one_that_a_user_is_told(known):

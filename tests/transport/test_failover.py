@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from securesplit.errors import TrustError, UnreachableError, WorkerError
@@ -30,6 +32,11 @@ def fail(selector: EndpointSelector, state: RetryState, clock: Clock, *retries: 
     return tried
 
 
+def exhaust(ask: Callable[[], None]) -> None:
+    for _ in range(1_000):
+        ask()
+
+
 def test_one_refusal_does_not_give_up_a_worker() -> None:
     """Its front was killed under load; that it then does not know the session is the most natural of all refusals."""
     selector, state, clock = start(1)
@@ -51,6 +58,60 @@ def test_refusals_are_counted_by_request_and_endpoint(retry: Retry) -> None:
 def test_after_a_refusal_the_others_come_first() -> None:
     selector, state, clock = start(3)
     assert fail(selector, state, clock, *[CLAIMED] * 6) == [0, 1, 2, 0, 1, 2]
+
+
+def test_of_the_others_the_one_that_may_be_asked_soonest_is_next() -> None:
+    selector, state, clock = start(3)
+    busy = [Retry("busy", elsewhere=True, after_s=seconds) for seconds in (30.0, 5.0, 20.0)]
+    assert fail(selector, state, clock, *busy) == [0, 1, 2]
+    assert selector.choose(state) == 1
+
+
+def test_an_endpoint_that_is_given_up_is_no_longer_where_requests_begin() -> None:
+    selector, state, clock = start(2)
+    fail(selector, state, clock, Retry("refused", elsewhere=False, at_once=True, limit=1))
+    assert selector.choose(RetryState(TIMEOUTS, clock)) == 1
+    assert clock.now_s == 0.0, "nothing is gained by a pause"
+
+
+def test_a_failure_where_requests_began_before_moves_nobody_again() -> None:
+    """Of two requests side by side the one that fails later finds that the other has gone on."""
+    selector, state, clock = start(3)
+    later = RetryState(TIMEOUTS, clock, lambda: 0.5)
+    tried = selector.choose(later)
+    fail(selector, state, clock, CLAIMED, CLAIMED)
+    assert selector.choose(state) == 2
+    selector.failed(CLAIMED, tried, later)
+    assert selector.current == 2
+
+
+def test_what_one_worker_claims_is_not_the_verdict_of_all() -> None:
+    selector, state, clock = start(2)
+    silent = Retry("no answer came", elsewhere=True)
+
+    def asked() -> None:
+        tried = selector.choose(state)
+        clock.now_s += selector.failed(silent if tried else CLAIMED, tried, state)
+
+    with pytest.raises(UnreachableError, match=r"answered no.*no answer came"):
+        exhaust(asked)
+    assert state.given_up == {0}
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_a_worker_that_was_there_is_waited_for_once(refuses: bool) -> None:
+    """It may be starting again; after a request that waited for it in vain the next one gives up as for any other."""
+    selector, waited_s = EndpointSelector(ENDPOINTS[:1], TIMEOUTS), []
+    first = [Retry("busy")] if refuses else []
+    if not refuses:
+        selector.succeeded(0)
+    for before in (first, []):
+        clock = Clock(0.0)
+        with pytest.raises(UnreachableError):
+            fail(selector, RetryState(TIMEOUTS, clock, lambda: 0.5), clock, *before, *[ABSENT] * 1_000)
+        waited_s.append(clock.now_s)
+    assert waited_s[0] > 0.9 * TIMEOUTS.total_s
+    assert waited_s[1] <= TIMEOUTS.absent_s < TIMEOUTS.total_s / 2
 
 
 def test_what_is_proven_is_told_before_what_is_claimed() -> None:

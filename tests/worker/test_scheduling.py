@@ -134,8 +134,9 @@ def test_a_full_queue_accepts_only_jobs_of_a_dead_tail() -> None:
     assert queue.put(first) is None
     second = job(ref=2)
     assert queue.put(second) is second
-    queue.give_back(job(ref=3))
-    assert [j.key[1] for j in queue.take(8)] == [3], "it goes first, and alone"
+    for ref in (3, 4):
+        queue.give_back(job(ref=ref))
+    assert [[j.key[1] for j in queue.take(8)] for _ in range(2)] == [[3], [4]], "they go first, and alone"
     assert queue.take(8) == [first]
     assert queue.take(8) == []
     assert len(queue) == 0
