@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from securesplit.audit import attacks, registry
 from tests.conftest import REPO
 
 WIDTH = 120
@@ -90,6 +91,13 @@ def test_lines_fit(name):
     lines = CODE.sub("", read(name)).splitlines()
     long = [line for line in lines if len(line) > WIDTH and not line.startswith(("|", "    "))]
     assert long == []
+
+
+def test_lists_of_attacks_have_all_of_them():
+    """The one for whoever reads the code, and the one for whoever reads the goals."""
+    every = {spec.id for spec in registry.shown() if spec.name}
+    assert set(re.findall(r"^(A\d+) ", attacks.__doc__, re.MULTILINE)) == every
+    assert set(re.findall(r"^\| (A\d+) \|", read("docs/privacy_goals.md"), re.MULTILINE)) == every
 
 
 def test_decisions_are_indexed():

@@ -1,4 +1,4 @@
-"""The attacks of the audit. To add one, write one module and one entry here; nothing else names an attack.
+"""The attacks of the audit. To add one, write one module and one entry here; no other code names one.
 
 1. Write ``securesplit/audit/attacks/NAME.py``. Its docstring names the paper; the mathematics take arrays and give
    arrays, and import scikit-learn, SciPy or TensorFlow where they run.

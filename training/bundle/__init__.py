@@ -1,1 +1,1 @@
-"""From trained networks to a bundle: export, calibration, the attack decoder, the shipped bundle."""
+"""From trained networks to a bundle: export, calibration, presets with halves of their own, the attack decoder."""

@@ -14,6 +14,7 @@ A5    averaging       A1 and A3 on the mean of k releases
 A6    identification  which of N known photos is it?
 A7    lesion          the gallery holds another photo of the same lesion
 A8    attributes      age, sex, body site, properties of the picture
+A9    generative      search among photos that a generator can draw
 A10   persons         whose are k releases of one device?
 A11   copies          the gallery holds an altered copy of the photo
 A12   membership      was the photo in the training set?

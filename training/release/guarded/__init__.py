@@ -1,1 +1,1 @@
-"""The preset `guarded`, an experiment: adversaries in the loop, under a controller, and attacks at the end."""
+"""Training of the preset ``guarded``: adversaries in the loop, under a controller, and attacks at the end."""
