@@ -59,7 +59,7 @@ class Operations(FrontObserver):
         except ConfigError:
             self.close()
             raise
-        self._record("started", bundle=bundle_id, pid=os.getpid())
+        self._bundle_id = bundle_id
 
     @property
     def address(self) -> str | None:
@@ -67,8 +67,13 @@ class Operations(FrontObserver):
         return None if self._server is None else self._server.address
 
     def attach(self, status: Callable[[], Status]) -> None:
-        """Ask a front how it is, by this, from any thread; until then the worker is alive and not ready."""
+        """Ask a front how it is, by this, from any thread; until then the worker is alive and not ready.
+
+        It has its address, so its session log begins: a second worker that finds the address taken says nothing in the
+        log of the first, whose sessions that would end.
+        """
         self._status = status
+        self._record("started", bundle=self._bundle_id, pid=os.getpid())
 
     def _serve(self, address: str, settings: WorkerSettings, bundle_id: str) -> HealthServer:
         from securesplit.worker.monitoring.http import HealthServer, Page
@@ -146,7 +151,8 @@ class Operations(FrontObserver):
         if self._server is not None:
             self._server.close()
         if self._session_log is not None:
-            self._record("stopped", pid=os.getpid())
+            if self._status is not None:
+                self._record("stopped", pid=os.getpid())
             self._session_log.close()
         self._notifier.close()
 

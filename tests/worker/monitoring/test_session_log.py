@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,6 +25,7 @@ from securesplit.worker.monitoring.session_log import SessionLog
 from securesplit.worker.settings import WorkerSettings
 from securesplit_testing.health import metrics
 from securesplit_testing.serving import IDENTITY, Process, now, process, release, wait_until
+from tests.integration.conftest import run_command
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -59,6 +61,22 @@ def test_it_says_who_when_how_many_and_why_it_ended(certs: Path, tmp_path: Path)
     assert [line["session"] for line in seen[1:3]] == [line["session"] for line in seen[3:5]]
     times = [line["time"] for line in seen]
     assert times == sorted(times)
+
+
+@pytest.mark.parametrize("taken", ["--bind", "--metrics"])
+def test_a_second_worker_that_cannot_listen_ends_no_session_of_the_first(
+    certs: Path, tmp_path: Path, taken: str
+) -> None:
+    """Given by mistake, or by a service that is started beside it again and again: a `started` would end them all."""
+    path = tmp_path / "sessions.jsonl"
+    with process(certs, session_log=path, metrics="127.0.0.1:0") as worker:
+        ask(worker, certs)
+        wait_until(lambda: "opened" in path.read_text())
+        there = {"--bind": "tcp://127.0.0.1:0", "--metrics": "127.0.0.1:0"}
+        there[taken] = {"--bind": worker.endpoint, "--metrics": worker.metrics}[taken]
+        second = run_command("tail-worker", "--certs", certs, "--session-log", path, *chain(*there.items()))
+        assert (second.returncode, "Address already in use" in second.stderr) == (2, True)
+        assert [line["event"] for line in lines(path)] == ["started", "opened"]
 
 
 @pytest.mark.parametrize("keys", [{}, {"own_credentials": "yes"}])
