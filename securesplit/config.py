@@ -23,7 +23,7 @@ from typing import Any, Final, TypeVar
 
 from securesplit.errors import ConfigError
 from securesplit.text import from_utf8, in_shell, renamed_hint
-from securesplit.user_folders import absolute, config_folder, from_home
+from securesplit.user_folders import absolute, config_folder, named_path
 
 LEAST_TIMEOUT_S: Final = 0.1
 MOST_TIMEOUT_S: Final = 86_400.0
@@ -150,12 +150,9 @@ def check_path(value: object, name: str) -> Path:
     """A file or folder, made absolute: a program that changes its working folder later keeps using the same one.
 
     Raises:
-        ConfigError: it is empty, holds a zero byte, is neither text nor a path, or begins with ``~`` where the user has
-            no home folder, or in a working folder that is gone.
+        ConfigError: as `named_path`, or it begins in a working folder that is gone.
     """
-    if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
-        raise cannot_be(name, value, hint="name a file or folder")
-    return absolute(from_home(value))
+    return absolute(named_path(value, name))
 
 
 def cannot_be(name: str, value: object, *, hint: str) -> ConfigError:

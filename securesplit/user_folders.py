@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import reprlib
 import stat
 import sys
 from pathlib import Path
@@ -42,13 +43,14 @@ def state_folder(named: str | Path | None = None) -> Path:
     That is ``$XDG_STATE_HOME``, or ``~/.local/state``.
 
     Args:
-        named: by the caller, as `from_home` takes it; None: nobody named one.
+        named: by the caller, as `named_path` takes it; None: nobody named one.
 
     Raises:
-        ConfigError: the user has no home folder, or the variable's folder would be another one in each working folder.
+        ConfigError: `named` is no path, the user has no home folder, or the variable's folder would be another one in
+            each working folder.
     """
     if named is not None:
-        return from_home(named)
+        return named_path(named, "state")
     if chosen := os.environ.get(STATE_VARIABLE):
         folder = from_home(chosen)
         if not folder.is_absolute():
@@ -56,6 +58,18 @@ def state_folder(named: str | Path | None = None) -> Path:
             raise ConfigError(message, hint="write it in full: a device has one noise.key and one ledger")
         return folder
     return _user_folder("state", "XDG_STATE_HOME", ".local/state")
+
+
+def named_path(value: object, name: str) -> Path:
+    """A file or folder that somebody named, with ``~`` as `from_home` takes it.
+
+    Raises:
+        ConfigError: it is empty, which would mean the working folder, holds a zero byte, is neither text nor a path, or
+            begins with ``~`` where the user has no home folder.
+    """
+    if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
+        raise ConfigError(f"{name} cannot be {reprlib.repr(value)}", hint="name a file or folder")
+    return from_home(value)
 
 
 def from_home(path: str | Path) -> Path:

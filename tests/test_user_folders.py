@@ -12,6 +12,7 @@ from platformdirs.macos import MacOS
 from securesplit import user_folders
 from securesplit.cli.checks.machine import check_state
 from securesplit.cli.main import run
+from securesplit.device.encryption_key import EncryptionKey
 from securesplit.device.ledger import Ledger
 from securesplit.device.noise_key import load_secret
 from securesplit.errors import ConfigError, CredentialError
@@ -25,6 +26,15 @@ def home(monkeypatch, tmp_path):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path
+
+
+@pytest.mark.parametrize("use", [Ledger, load_secret, EncryptionKey, state_folder])
+@pytest.mark.parametrize("folder", ["", "a\0b", b"state", 3])
+def test_what_is_no_path_is_no_state_of_the_working_folder(use, folder, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="state cannot be"):
+        use(folder)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture

@@ -23,10 +23,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Final, Literal, Self, get_args
 
 from securesplit.atomic import is_in_place, scratch_folder
-from securesplit.config import check_budget
+from securesplit.config import cannot_be, check_budget
 from securesplit.device import ledger_totals
 from securesplit.device.ledger_totals import Total
 from securesplit.errors import BudgetError
@@ -136,6 +136,7 @@ class Ledger(OfOneProcess):
 
     Raises:
         BudgetError: the file cannot be opened.
+        ConfigError: `folder` is no path, such as an empty one.
         CredentialError: the folder cannot be created.
     """
 
@@ -362,7 +363,10 @@ class Ledger(OfOneProcess):
 
         Raises:
             BudgetError: the ledger cannot be read.
+            ConfigError: `by` is none of the three periods.
         """
+        if by not in get_args(Period):
+            raise cannot_be("by", by, hint=f"give one of {', '.join(get_args(Period))}")
         with self._connection.lock, self._explained(), self._snapshot():
             return [*ledger_totals.read_periods(self._db, by), self._device()]
 

@@ -32,6 +32,7 @@ def load_secret(folder: str | Path | None = None) -> bytes:
         32 bytes.
 
     Raises:
+        ConfigError: `folder` is no path, such as an empty one.
         CredentialError: it cannot be created or read, is not 32 bytes, others can read it, or it would be drawn on the
             mount point of a disk that is not mounted.
     """

@@ -15,6 +15,7 @@ import io
 import itertools
 import os
 import re
+import reprlib
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -75,11 +76,16 @@ class Listing:
 
     Attributes:
         passed_over: files in folders, or matched by patterns, that are hidden or no photos; known after a walk.
+
+    Raises:
+        PhotoError: an argument is neither text nor a path.
     """
 
     def __init__(self, arguments: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> None:
-        several = [arguments] if isinstance(arguments, (str, os.PathLike)) else arguments
-        self._arguments = [os.fspath(argument) for argument in several]
+        several = (
+            arguments if isinstance(arguments, Iterable) and not isinstance(arguments, str | bytes) else [arguments]
+        )
+        self._arguments = [_named(argument) for argument in several]
         self._is_input_read = False
         self.passed_over = 0
 
@@ -167,6 +173,14 @@ class Listing:
             return NamedBytes(_read_input(sys.stdin), STANDARD_INPUT)
         except PhotoError as error:
             return Unread(STANDARD_INPUT, error)
+
+
+def _named(argument: object) -> str:
+    path = os.fspath(argument) if isinstance(argument, os.PathLike) else argument
+    if not isinstance(path, str):
+        hint = "name files, folders and patterns; a photo in memory is for diagnose itself"
+        raise PhotoError(f"a photo cannot be listed by {reprlib.repr(argument)}", hint=hint)
+    return path
 
 
 def is_photo(path: str) -> bool:

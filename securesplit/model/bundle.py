@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from securesplit.config import cannot_be
 from securesplit.errors import BundleError
 from securesplit.model import attack_decoder, encrypted_preset, guarded_preset
 from securesplit.model import gate as gates
@@ -27,7 +26,7 @@ from securesplit.model.manifest import GuardedInfo, Manifest
 from securesplit.model.presets import Preset
 from securesplit.privacy.preset_names import asked_name
 from securesplit.privacy.release import ReleaseSpec, from_grid
-from securesplit.user_folders import from_home
+from securesplit.user_folders import named_path
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,12 +61,9 @@ class Bundle:
 
         Raises:
             BundleError: there is none, or its manifest is damaged, too large, or no regular file of that folder.
-            ConfigError: `folder` is neither text nor a path, is empty, which would mean the working folder, or begins
-                with ``~``, and this user has no home folder.
+            ConfigError: `folder` is no path, as `named_path` says.
         """
-        if not isinstance(folder, str | Path | None) or folder == "":
-            raise cannot_be("folder", folder, hint="name the bundle's folder")
-        folder = DEFAULT_FOLDER if folder is None else from_home(folder)
+        folder = DEFAULT_FOLDER if folder is None else named_path(folder, "folder")
         if folder.is_file():
             hint = "a bundle is a folder; `securesplit split` makes one of a network"
             raise BundleError(f"{folder} is a file, not a bundle", hint=hint)

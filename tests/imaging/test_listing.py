@@ -7,6 +7,7 @@ import os
 import sys
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,13 @@ def test_photos_of_a_folder_or_pattern_in_the_order_of_names(argument: str, foun
     listing = Listing([argument])
     assert [photo_name(photo).replace("\\", "/") for photo in listing] == found
     assert listing.count() == len(found)
+
+
+@pytest.mark.parametrize("arguments", [None, 3, b"p", [None], ["p", 3], [b"p"], [io.BytesIO()]])
+def test_what_names_no_photo_is_told_at_once(arguments: Any) -> None:
+    with pytest.raises(PhotoError, match="a photo cannot be listed by") as caught:
+        Listing(arguments)
+    assert caught.value.hint
 
 
 def test_what_is_passed_over_is_counted_and_what_is_named_is_not() -> None:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from securesplit.cli import main as cli
 from securesplit.device import ledger
 from securesplit.device.ledger import LEDGER_FILE, Ledger
-from securesplit.errors import BudgetError
+from securesplit.errors import BudgetError, ConfigError
 from securesplit.privacy.accounting import NO_LOSS, UNBOUNDED, compose, loss_of, zcdp_epsilon
 from securesplit.text import rounded_up
 
@@ -33,6 +33,12 @@ NOVEMBER, DECEMBER = 1_793_534_400.0, 1_796_126_400.0  # 2026-11-01 and 2026-12-
 def spend(book, name, *, loss=LOSS, photo=None, budget=None, preset="certified"):
     photo = name if photo is None else photo
     return book.spend(bytes([name]) * 16, bytes([photo]) * 16, loss, preset=preset, bundle_id="sha256:0", budget=budget)
+
+
+@pytest.mark.parametrize("by", ["week", "", None, 3])
+def test_a_period_that_no_ledger_keeps_is_refused_rather_than_empty(tmp_path, by):
+    with Ledger(tmp_path) as book, pytest.raises(ConfigError, match="by cannot be"):
+        book.totals(by)
 
 
 def test_a_distinct_release_counts_once(tmp_path):
