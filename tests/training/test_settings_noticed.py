@@ -155,14 +155,12 @@ def test_caches_are_made_again_for_photos_that_were_replaced(tmp_path: Path, mon
     draw_isic(tmp_path / "data")
     (tmp_path / "best.weights.h5").write_bytes(b"weights")
     monkeypatch.setattr(cache.run_record, "best_weights", lambda run: run / "best.weights.h5")
-    small = SimpleNamespace(load_weights=lambda _: None)
-    monkeypatch.setattr("training.network.train.shipped_network", lambda _: small)
     made: list[int] = []
     monkeypatch.setattr(cache, "cache_split", lambda *_, **__: made.append(1) or cached(len(made)))
 
     def loaded() -> list[str]:
         data = Dataset.read(tmp_path / "data", tmp_path / "pixels")
-        return [each.digest for each in cache.load_cached(tmp_path, data, "small", views=1)]
+        return [each.digest for each in cache.load_cached(tmp_path, SimpleNamespace(), data, "small", views=1)]
 
     first = loaded()
     assert loaded() == first

@@ -142,8 +142,8 @@ def build(args: argparse.Namespace, data: Dataset) -> Manifest:
     run = args.run if args.reuse_stage_1 else stage_1(args, data)
     if held := held_out(run):
         data = data.without(held)
-    train, val = load_cached(run, data, args.backbone, views=args.views)
     network = shipped_of(run, args.backbone)
+    train, val = load_cached(run, network, data, args.backbone, views=args.views)
     head, tail = split_network(network, args.backbone)
     cut = CutNetwork(tail, train, val, secrets_of(data.photos["train"]), run)
     names = stored_names(args.out)

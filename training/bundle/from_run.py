@@ -25,7 +25,7 @@ from training.data.dataset import Dataset, centre_square
 from training.network import run_record
 from training.network.config import Config
 from training.network.model import build_model
-from training.network.train import arranged
+from training.network.train import arranged, load_start
 
 CALIBRATION_PHOTOS = 64
 
@@ -64,7 +64,7 @@ def make_bundle(
     keras.mixed_precision.set_dtype_policy("float32")
     network = build_model(config)
     check_cut(network, layer)
-    network.load_weights(str(run_record.best_weights(run)))
+    load_start(network, run_record.best_weights(run))
     network = splitting.choose_output(network, "malignant")
     few = np.random.default_rng(config.seed).permutation(len(data.photos["val"]))[:CALIBRATION_PHOTOS]
     shown = data.decoded([data.photos["val"][i] for i in few], config.side)

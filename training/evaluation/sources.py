@@ -31,7 +31,7 @@ from training.evaluation.metrics import auc_interval, of_confirmed
 from training.network.config import Config
 from training.network.model import build_model
 from training.network.run_record import best_weights, config_of
-from training.network.train import squares
+from training.network.train import load_start, squares
 
 _NOISE_SECRET = bytes(32)
 """Any fixed key: a table that is printed twice shows the same draw of the noise."""
@@ -105,7 +105,7 @@ def _row(name: str, photos: Sequence[Photo], scores: NDArray[Any], colours: NDAr
 def scorer_of_run(run: Path, config: Config) -> Scorer:
     """The best network of a run, on centre squares."""
     network = build_model(config)
-    network.load_weights(str(best_weights(run)))
+    load_start(network, best_weights(run))
 
     def score(split: Split) -> NDArray[Any]:
         shown = squares(split, config.side)

@@ -26,7 +26,7 @@ from training.data.dataset import Dataset
 from training.network import run_record, validation
 from training.network.config import Config
 from training.network.model import build_model
-from training.network.train import arranged, digest_of, squares
+from training.network.train import arranged, digest_of, load_start, squares
 from training.network.weights_npz import Weights, mean_of
 
 OF_THE_NETWORK = ("backbone", "pixels", "outputs")
@@ -39,13 +39,7 @@ def weights_of(network: keras.Model, run: Path) -> Weights:
     Raises:
         ConfigError: there are none, or they are of another network.
     """
-    file = run_record.best_weights(run)
-    try:
-        network.load_weights(str(file))
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if file.is_file() else f"no {file.name}"
-        message = f"no weights of {network.name} in {run} ({reason})"
-        raise ConfigError(message, hint="name folders of its runs") from None
+    load_start(network, run_record.best_weights(run))
     found: Weights = network.get_weights()
     return found
 

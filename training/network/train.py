@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.errors import ConfigError
+from securesplit.model.keras_graph import first_line
 from training.data.dataset import Dataset, Split, at_random, centre_square
 from training.data.photo import Photo, without_fold
 from training.network import checkpoint, devices, run_record, validation
@@ -210,7 +211,7 @@ def load_start(network: keras.Model, start: Path) -> None:
     try:
         network.load_weights(str(start))
     except (ValueError, OSError) as error:
-        reason = str(error).strip().splitlines()[0][:200] if start.is_file() else "no such file"
+        reason = first_line(error) if start.is_file() else "no such file"
         raise ConfigError(f"{start} does not fit: {reason}", hint="give weights of a run of this network") from None
 
 

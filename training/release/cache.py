@@ -25,7 +25,6 @@ from training.data.dataset import Dataset, Split, centre_square
 from training.data.photo import SIDE, Photo
 from training.network import run_record
 from training.network.augmentation import Views
-from training.network.train import shipped_of
 from training.output import write_arrays
 
 THUMBNAIL = 8
@@ -104,13 +103,17 @@ def cache_arguments(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def load_cached(run: Path, data: Dataset, backbone: str, *, views: int) -> tuple[Cached, Cached]:
+def load_cached(run: Path, network: keras.Model, data: Dataset, backbone: str, *, views: int) -> tuple[Cached, Cached]:
     """Train and validation caches of the run's best weights and of these photos, from disk where they are of both.
 
-    Raises:
-        ConfigError: see `training.network.train.shipped_of`.
+    Args:
+        run: its folder.
+        network: with those weights, of `training.network.train.shipped_of`.
+        data: the photos.
+        backbone: of the network.
+        views: random ones of each training photo.
     """
-    weights, network = run_record.best_weights(run), shipped_of(run, backbone)
+    weights = run_record.best_weights(run)
     made_from = f"{hashlib.sha256(weights.read_bytes()).hexdigest()} {data.fingerprint} {backbone}"
     caches = []
     for name, count in (("train", views), ("val", 0)):

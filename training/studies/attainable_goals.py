@@ -25,6 +25,7 @@ from securesplit.text import figures_json
 from training import command
 from training.data.dataset import Dataset
 from training.data.photo import Photo
+from training.network.train import shipped_of
 from training.release import quantizer
 from training.release.cache import Cached, arrays_of, cache_arguments, load_cached, secrets_of
 from training.release.encoders import CERTIFIED_LEVELS, CERTIFIED_SIGMA, certified_spec
@@ -118,7 +119,7 @@ def read(
     run: Path, data: Dataset, backbone: str, views: int, recipe: CertifiedRecipe
 ) -> tuple[ScoredPhotos, ScoredPhotos]:
     """Training and validation photos with the scores of `certified` in the run folder."""
-    cached = load_cached(run, data, backbone, views=views)
+    cached = load_cached(run, shipped_of(run, backbone), data, backbone, views=views)
     secrets = secrets_of(data.photos["train"])
     score = train_score(cached[0], secrets, run / WEIGHTS, recipe)
     first, second = (_of(data.photos[name], score, c) for name, c in zip(("train", "val"), cached, strict=True))

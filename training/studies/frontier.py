@@ -21,6 +21,7 @@ from securesplit.text import figures_json, markdown_table, rounded_up
 from training import command
 from training.data.dataset import Dataset
 from training.data.photo import Photo
+from training.network.train import shipped_of
 from training.output import write_json
 from training.release import quantizer
 from training.release.cache import Cached, cache_arguments, load_cached, secrets_of
@@ -99,7 +100,7 @@ def main() -> None:
     args = parser.parse_args()
     data = Dataset.read(args.data, args.run.parent / "pixels")
     photos = data.photos
-    cached = load_cached(args.run, data, args.backbone, views=args.views)
+    cached = load_cached(args.run, shipped_of(args.run, args.backbone), data, args.backbone, views=args.views)
     secrets = secrets_of(photos["train"])
     undefended = quantizer.released_auc(*_histograms(cached[1]))
     rows: list[dict[str, Any]] = []

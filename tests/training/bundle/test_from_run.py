@@ -83,7 +83,13 @@ def test_a_run_of_other_photos_or_without_an_epoch_is_refused(tmp_path: Path) ->
     with pytest.raises(ConfigError, match="was made from other photos"):
         from_run.make_bundle(run, Dataset.read(tmp_path / "data", tmp_path / "pixels"), out)
     file.write_bytes(before)
-    run_record.best_weights(run).with_suffix(".json").unlink()  # as if killed between the two
+    weights = run_record.best_weights(run)
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:1000])
+    with pytest.raises(ConfigError, match="does not fit: Unable to synchronously open file"):
+        from_run.make_bundle(run, data, out)
+    weights.write_bytes(whole)
+    weights.with_suffix(".json").unlink()  # as if killed between the two
     with pytest.raises(ConfigError, match="has no finished epoch"):
         from_run.make_bundle(run, data, out)
     (run / run_record.FILE).write_text(json.dumps({"config": CONFIG.to_json()}))  # as of another command

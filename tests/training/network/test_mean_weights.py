@@ -161,7 +161,7 @@ def test_presets_need_the_weights_of_a_run(folder: Path) -> None:
         ("ax", "no run in .*x"),
         ("ad", "d is of outputs=final, not auxiliary"),
         ("ae", "e is of pixels=0..1, not pretrained"),
-        ("af", "no best.weights.h5"),
+        ("af", "best.weights.h5 does not fit: no such file"),
     ],
 )
 def test_what_is_no_run_of_such_a_network_is_refused(
