@@ -97,15 +97,21 @@ tables: $(VENV)/.dev  ## the other tables of figures, printed and saved under bu
 COLLECTION ?= $(DATA)
 
 bundle: $(VENV)/.train  ## train the default bundle, gate, attack decoder and encrypted preset: make bundle DATA=... WEIGHTS=... COLLECTION=...
-	$(BIN)/python -m training.bundle.default --data $(DATA) --weights $(WEIGHTS)
-	$(BIN)/python -m training.gate.fit --data $(COLLECTION) $(GATE)
-	$(BIN)/python -m training.bundle.attack_decoder --data $(DATA)
-	$(BIN)/python -m training.bundle.encrypted --data $(DATA)
-	$(if $(FOLDS),$(BIN)/python -m training.bundle.kinds --data $(COLLECTION) $(FOLDS:%=--fold %))
+	@test -f "$(COLLECTION)/phone/metadata.csv" || \
+		{ echo 'error: there is no "$(COLLECTION)/phone/metadata.csv", from which the gate learns phone photos' >&2; \
+		echo 'hint: name a collection with COLLECTION=..., or take the commands one by one, without training.gate.fit' >&2; \
+		exit 2; }
+	$(BIN)/python -m training.bundle.default --data "$(DATA)" --weights "$(WEIGHTS)"
+	$(BIN)/python -m training.gate.fit --data "$(COLLECTION)" $(GATE)
+	$(BIN)/python -m training.bundle.attack_decoder --data "$(DATA)"
+	$(BIN)/python -m training.bundle.encrypted --data "$(DATA)"
+	$(if $(FOLDS),$(BIN)/python -m training.bundle.kinds --data "$(COLLECTION)" $(FOLDS:%=--fold %))
 
-inception: $(VENV)/.train  ## train InceptionResNetV2, taught by the default bundle: make inception DATA=...
-	$(BIN)/python -m training.train --config inception --data $(DATA) --run build/inception \
-		--bundle build/inception-bundle --licence "CC BY-NC-SA 4.0, non-commercial, from HAM10000"
+LICENCE ?= CC BY-NC-SA 4.0, non-commercial, from HAM10000
+
+inception: $(VENV)/.train  ## train InceptionResNetV2, taught by the default bundle: make inception DATA=... LICENCE=...
+	$(BIN)/python -m training.train --config inception --data "$(DATA)" --run build/inception \
+		--bundle build/inception-bundle --licence "$(LICENCE)"
 
 build: $(VENV)/.dev  ## the wheel, under dist
 	$(BIN)/python -m build --wheel
