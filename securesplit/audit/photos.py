@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -189,28 +190,42 @@ def rows_of(file: Path, columns: Iterable[str]) -> list[dict[str, str]]:
         columns: that it must have.
 
     Raises:
-        ConfigError: it is no such file, or lacks a column or a value.
+        ConfigError: it is no such file, lacks a column or a value, or has a column twice.
     """
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
-            missing = {*columns} - {*(reader.fieldnames or ())}
+            found = reader.fieldnames or ()
+            missing = {*columns} - {*found}
             rows = [] if missing else list(reader)
     except (ValueError, csv.Error, OSError) as error:
         raise ConfigError(f"cannot read {file} ({error})", hint="save it as CSV in UTF-8, with commas") from None
     if missing:
         raise ConfigError(f"{file} has no column {', '.join(sorted(missing))}", hint="add it, with commas between")
+    if twice := [name for name, count in Counter(found).items() if name and count > 1]:
+        raise ConfigError(f"{file} has the column {twice[0]} twice", hint="keep one of them")
     for number, row in enumerate(rows, 2):
         if None in row.values() or None in row:
             raise ConfigError(
                 f"row {number} of {file} has another number of values than the first one", hint="correct that row"
             )
-    return rows
+    return [row for row in rows if any(row.values())]  # programs for tables write empty rows behind the last one
+
+
+def photo_named(images: Path, name: str) -> Path:
+    """The file of the photo that a list calls `name`: a ``.jpg``, or of another format, or `name` with its ending.
+
+    Where there is none, the ``.jpg`` that is missing.
+    """
+    usual = images / f"{name}.jpg"
+    others = (images / f"{name}{suffix}" for small in sorted(SUFFIXES) for suffix in (small, small.upper()))
+    whole = [images / name] if Path(name).suffix.lower() in SUFFIXES else []
+    return next((file for file in (usual, *whole, *others) if file.is_file()), usual)
 
 
 def _entry(folder: Path, row: dict[str, str]) -> Entry:
     return Entry(
-        source=folder / "images" / f"{row['image_id']}.jpg",
+        source=photo_named(folder / "images", row["image_id"]),
         lesion=row.get("group") or row["lesion_id"] or row["image_id"],
         malignant=row["dx"] in MALIGNANT_DX if row["dx"] else None,
         age=row["age"],

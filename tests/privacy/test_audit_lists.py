@@ -56,6 +56,14 @@ def test_a_list_is_read(folder, content):
     assert {entry.site for entry in found.auxiliary.entries} == {"back"}
 
 
+def test_a_list_may_be_of_photos_of_any_format(folder):
+    for i in range(COUNT // 2):
+        (folder / "images" / f"{i}.jpg").unlink()
+        draw(i).save(folder / "images" / f"{i}.png")
+    found = loaded(folder, listed(*SPLIT))
+    assert (len(found.auxiliary.entries), len(found.targets.entries)) == (COUNT // 2, COUNT // 2)
+
+
 def test_the_photos_of_a_lesion_stay_together(folder):
     """Without splits: 45 lesions of two photos each."""
     found = loaded(folder, "\n".join([COLUMNS, *(f"{i},L{i // 2},nv,50,male,back" for i in range(COUNT))]))

@@ -16,6 +16,7 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
+from securesplit.audit.photos import photo_named
 from training.data.photo import SPLITS, DataError, Photo, is_malignant, rows_of
 
 FOLDS = 5
@@ -61,7 +62,7 @@ def list_isic_archive(root: Path) -> list[Photo]:
     """
     return [
         Photo(
-            path=root / "images" / f"{row['image_id']}.jpg",
+            path=photo_named(root / "images", row["image_id"]),
             malignant=row["label"] == "malignant",
             lesion=row["lesion_id"] or row["image_id"],
             dx=_diagnosis(row["dx"]),

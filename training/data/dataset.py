@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from securesplit.atomic import write_text_atomic
-from securesplit.audit.photos import SUFFIXES
+from securesplit.audit.photos import SUFFIXES, photo_named
 from securesplit.imaging.listing import SUFFIXES as ANY_SUFFIX
 from securesplit.imaging.pillow_image import facts_of
 from securesplit.imaging.pixels import to_upright_rgb
@@ -34,14 +34,16 @@ from training.data.photo import (
     SPLITS,
     DataError,
     Photo,
+    check_labels,
     is_malignant,
     one_of,
     read_all,
     readable,
     rows_of,
+    sha256_of,
     sources_hint,
 )
-from training.data.splits import split_by_picture, two_diagnoses
+from training.data.splits import name_in, split_by_picture
 from training.output import write_array
 
 LABELS = ("benign", "malignant")
@@ -187,11 +189,8 @@ class Dataset:
     def _check_labels(self) -> None:
         """Refuse one photo, by its content, in folders of both labels."""
         photos = [photo for split in SPLITS for photo in self.photos[split] if not photo.dx]  # the others are of a list
-        content, found = sha256_of_files([photo.path for photo in photos], self.cache), dict[str, Photo]()
-        for photo in photos:
-            other = found.setdefault(content[str(photo.path)] or str(photo.path), photo)
-            if other.malignant != photo.malignant:
-                raise two_diagnoses(other.path, photo.path)
+        content = sha256_of_files([photo.path for photo in photos], self.cache)
+        check_labels((content[str(photo.path)] or str(photo.path), photo) for photo in photos)
 
     def check_classes(self, splits: Sequence[str]) -> None:
         """Refuse a split of one class alone, from which nothing is learned and of which nothing can be measured.
@@ -254,20 +253,49 @@ def list_photos(root: Path) -> dict[str, list[Photo]]:
     """The photos of each split under `root`, in any of the layouts.
 
     Raises:
-        DataError: `root` is in none of them, holds other photos than its ``splits.csv`` names, or its list cannot be
-            read, names a photo twice, or says of a photo what is not known here.
+        DataError: `root` is in none of them or in several, a folder is called nearly as one that is read, it holds
+            other photos than its ``splits.csv`` names, or its list cannot be read, names a photo twice, or says of a
+            photo what is not known here.
     """
     if not root.is_dir():
         raise DataError(f"there is no folder {root}", hint="check what --data says")
-    if is_collection(root):
-        return _once(merged(_list_isic(root / "ham10000"), root))
-    if (root / "metadata.csv").is_file():
-        return _once(_list_isic(root))
-    if (root / "train" / "benign").is_dir():
-        return _list_tree(root)
-    if all((root / label).is_dir() for label in LABELS):
-        return _list_folders(root)
-    raise DataError(f"{root} holds none of ham10000/, metadata.csv, train/benign/, and benign/ with malignant/")
+    _check_names(root)
+    layouts: dict[str, tuple[bool, Callable[[], dict[str, list[Photo]]]]] = {
+        "ham10000/": (is_collection(root), lambda: _once(merged(_list_isic(root / "ham10000"), root))),
+        "metadata.csv": ((root / "metadata.csv").is_file(), lambda: _once(_list_isic(root))),
+        "train/benign/": ((root / "train" / "benign").is_dir(), lambda: _list_tree(root)),
+        "benign/ with malignant/": (
+            all((root / label).is_dir() for label in LABELS),
+            lambda: _list_folders(root),
+        ),
+    }
+    found = {name: listed for name, (is_there, listed) in layouts.items() if is_there}
+    if not found:
+        raise DataError(f"{root} holds none of {', '.join([*layouts][:-1])}, and {[*layouts][-1]}")
+    if len(found) > 1:
+        hint = "keep the photos to learn from, and move the others elsewhere"
+        raise DataError(f"{root} holds photos in several layouts: {' and '.join(found)}", hint=hint)
+    return next(iter(found.values()))()
+
+
+def _check_names(root: Path) -> None:
+    """Refuse folders that are called nearly as those which are read: what lies in them would be left out."""
+    folders, splits = _folders_in(root), []
+    if (root / "train").is_dir():
+        splits = [folder for folder in folders if any(f.name.casefold() in LABELS for f in _folders_in(folder))]
+    named: list[tuple[Path, Sequence[str]]] = [(folder, (*SPLITS, *LABELS)) for folder in folders]
+    named += [(folder, LABELS) for split in splits for folder in _folders_in(split)]
+    for folder, names in named:
+        if folder.name not in names and (name := folder.name.casefold()) in names:
+            raise DataError(f"photos in {folder} would be left out", hint=f"rename it to {name}")
+    for folder in splits:
+        if folder.name not in SPLITS:
+            hint = f"the splits are called {', '.join(SPLITS)}: rename it, or move it elsewhere"
+            raise DataError(f"photos in {folder} would be left out", hint=hint)
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.glob("[!.]*")) if path.is_dir()]
 
 
 def _once(found: dict[str, list[Photo]]) -> dict[str, list[Photo]]:
@@ -290,7 +318,7 @@ def _list_isic(root: Path) -> dict[str, list[Photo]]:
         dx = one_of(row["dx"], DX_CLASSES, f"a dx of {metadata}")
         found[one_of(row["split"], SPLITS, f"a split of {metadata}")].append(
             Photo(
-                path=root / "images" / f"{row['image_id']}.jpg",
+                path=photo_named(root / "images", row["image_id"]),
                 malignant=is_malignant(dx),
                 lesion=row["group"] or row["lesion_id"] or row["image_id"],
                 dx=dx,
@@ -332,7 +360,7 @@ def _list_folders(root: Path) -> dict[str, list[Photo]]:
         raise DataError(str(error)) from None
     found: dict[str, list[Photo]] = {name: [] for name in SPLITS}
     for path in paths:
-        split, group = placed[str(path.relative_to(root))]
+        split, group = placed[name_in(root, path)]
         found[split].append(Photo(path=path, malignant=path.parent.name == "malignant", lesion=group))
     return found
 
@@ -406,16 +434,11 @@ def sha256_of_files(paths: Sequence[Path], cache: Path) -> dict[str, str]:
     if file.is_file():
         noted: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
         return noted
-    found = {path: _sha256_of(Path(path)) if when else "" for path, when in stamps.items()}
+    found = {path: sha256_of(Path(path)) if when else "" for path, when in stamps.items()}
     if any(found.values()):
         cache.mkdir(parents=True, exist_ok=True)
         write_text_atomic(file, json.dumps(found, allow_nan=False))
     return found
-
-
-def _sha256_of(path: Path) -> str:
-    with readable(path), path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def upright(path: Path, side: int) -> Image.Image:

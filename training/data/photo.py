@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -122,6 +123,34 @@ def readable(path: Path) -> Iterator[None]:
     except Exception as error:  # noqa: BLE001  (Pillow lets through whatever a damaged file makes of its readers)
         reason = getattr(error, "strerror", None) or "not a whole photo"
         raise DataError(f"{path}: {reason}", hint="replace it by a whole photo, or leave it out") from None
+
+
+def sha256_of(path: Path) -> str:
+    """Of the content of a photo's file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    with readable(path), path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check_labels(found: Iterable[tuple[str, Photo]]) -> None:
+    """Refuse one photo under both labels.
+
+    Args:
+        found: what tells photos from each other, such as the hash of their content, and the photos.
+
+    Raises:
+        DataError: names both files.
+    """
+    seen: dict[str, Photo] = {}
+    for content, photo in found:
+        other = seen.setdefault(content, photo)
+        if other.malignant != photo.malignant:
+            raise DataError(
+                f"{other.path} and {photo.path} are one photo with two diagnoses", hint="take the wrong one away"
+            )
 
 
 def read_all(paths: Sequence[Path], read: Callable[[Path], T]) -> list[T]:

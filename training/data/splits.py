@@ -8,7 +8,6 @@ test photos stay the same ones for whoever reads them next.
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 
 from securesplit.atomic import atomic_write
 from training.data.duplicates import grey_picture, groups
-from training.data.photo import SPLITS, DataError, one_of, read_all, readable, rows_of
+from training.data.photo import SPLITS, Photo, check_labels, one_of, read_all, rows_of, sha256_of
 
 SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
 RECORD = "splits.csv"
@@ -57,7 +56,7 @@ def split_by_picture(root: Path, photos: Sequence[Path]) -> dict[str, tuple[str,
         ValueError: ``splits.csv`` does not name exactly these photos.
         DataError: it, or a photo, cannot be read, or one file is in both folders.
     """
-    names = [str(path.relative_to(root)) for path in photos]
+    names = [name_in(root, path) for path in photos]
     record = root / (EARLIER_RECORD if (root / EARLIER_RECORD).is_file() else RECORD)
     if record.is_file():
         found = {
@@ -68,7 +67,8 @@ def split_by_picture(root: Path, photos: Sequence[Path]) -> dict[str, tuple[str,
             raise ValueError(f"{record} was made for other photos; delete it to split them again")
         return found
     linked = [names[twin] for twin in groups(np.stack(read_all(photos, grey_picture)))]
-    _check_labels(photos)
+    labelled = (Photo(path, malignant=path.parent.name == "malignant", lesion="") for path in photos)
+    check_labels((sha256_of(photo.path), photo) for photo in labelled)
     members: dict[str, list[bool]] = {}
     for name, group in zip(names, linked, strict=True):
         members.setdefault(group, []).append(name.startswith("malignant"))
@@ -79,19 +79,9 @@ def split_by_picture(root: Path, photos: Sequence[Path]) -> dict[str, tuple[str,
     return placed
 
 
-def _check_labels(photos: Sequence[Path]) -> None:
-    found: dict[bytes, Path] = {}
-    for path in photos:
-        with readable(path), path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").digest()
-        other = found.setdefault(digest, path)
-        if other.parent != path.parent:
-            raise two_diagnoses(other, path)
-
-
-def two_diagnoses(one: Path, other: Path) -> DataError:
-    """What refuses two files that are one photo."""
-    return DataError(f"{one} and {other} are one photo with two diagnoses", hint="take the wrong one away")
+def name_in(root: Path, photo: Path) -> str:
+    """What the record calls a photo under `root`, on every system."""
+    return photo.relative_to(root).as_posix()
 
 
 def _write(record: Path, placed: Mapping[str, tuple[str, str]]) -> None:

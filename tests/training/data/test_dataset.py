@@ -164,7 +164,7 @@ def test_contents_are_those_of_the_files_wherever_they_lie_and_all_that_is_learn
 
 def test_files_are_read_once_as_long_as_they_do_not_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
-    monkeypatch.setattr(dataset, "_sha256_of", lambda path: (read.append(path), "x")[1])
+    monkeypatch.setattr(dataset, "sha256_of", lambda path: (read.append(path), "x")[1])
     files = [tmp_path / name for name in "ab"]
     for file in files:
         file.write_bytes(b"photo")

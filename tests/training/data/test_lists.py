@@ -52,12 +52,54 @@ def test_a_byte_order_mark_is_no_part_of_a_column(tmp_path: Path) -> None:
         (lambda table: table + b"I0mel,train,x,nv,other,other,histo,50,female,back\n", "lists the photo I0mel twice"),
         (lambda table: table + b"I0mel,test,x,mel,other,other,histo,50,female,back\n", "lists the photo I0mel twice"),
         (lambda table: table.replace(b"back", b"R\xfccken"), "cannot read .*metadata.csv"),
+        (lambda table: table.replace(b"label,dx", b"dx,dx"), "has the column dx twice"),  # the last one would count
     ],
 )
 def test_a_list_that_is_none_is_refused(tmp_path: Path, edit: Callable[[bytes], bytes], message: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
         list_photos(edited(tmp_path / "data", edit))
     assert caught.value.hint
+
+
+def test_empty_rows_of_a_program_for_tables_are_none(tmp_path: Path) -> None:
+    plain, padded = edited(tmp_path / "a", bytes), edited(tmp_path / "b", lambda table: table + 3 * (b"," * 9 + b"\n"))
+    assert Dataset.read(padded, tmp_path).digest == Dataset.read(plain, tmp_path).digest
+
+
+@pytest.mark.parametrize(
+    ("of_a_photo", "in_the_list"), [("I0mel.JPG", "I0mel"), ("I0mel.png", "I0mel"), ("I0mel.png", "I0mel.png")]
+)
+def test_a_list_may_be_of_photos_of_any_format(tmp_path: Path, of_a_photo: str, in_the_list: str) -> None:
+    root = edited(tmp_path, lambda table: table.replace(b"I0mel,", in_the_list.encode() + b","))
+    shutil.move(root / "images" / "I0mel.jpg", root / "images" / of_a_photo)
+    assert root / "images" / of_a_photo in [photo.path for photo in list_photos(root)["train"]]
+
+
+@pytest.mark.parametrize(
+    ("draw", "before", "after", "hint"),
+    [
+        (draw_folders, "benign", "Benign", "rename it to benign"),
+        (draw_tree, "train", "TRAIN", "rename it to train"),
+        (draw_tree, "val/malignant", "val/Malignant", "rename it to malignant"),
+        (draw_tree, "val", "valid", "the splits are called train, val, test"),
+    ],
+)
+def test_a_folder_that_is_called_nearly_as_one_that_is_read_is_told_of(
+    tmp_path: Path, draw: Callable[[Path], None], before: str, after: str, hint: str
+) -> None:
+    draw(tmp_path)
+    (tmp_path / before).rename(tmp_path / after)
+    with pytest.raises(DataError, match=f"{after} would be left out") as caught:
+        list_photos(tmp_path)
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("draw", [draw_tree, draw_isic, draw_collection])
+def test_photos_in_two_layouts_are_told_of(tmp_path: Path, draw: Callable[[Path], None]) -> None:
+    draw(tmp_path)
+    draw_folders(tmp_path, 1, 1)
+    with pytest.raises(DataError, match=r"several layouts: .* and benign/ with malignant/"):
+        list_photos(tmp_path)
 
 
 @pytest.mark.parametrize("source", ["isic_archive", "phone", "smartphone"])
