@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -164,22 +165,33 @@ def exporting(service: str, *, wanted: bool) -> Iterator[None]:
         wanted: False: do nothing.
 
     Raises:
-        ConfigError: the extra is not installed.
+        ConfigError: the extra is not installed, or cannot work with a variable's value.
     """
     if not wanted:
         yield
         return
-    provider, handler, theirs = _provider(service), _ExportWarning(), logging.getLogger("opentelemetry")
+    with _heard_by(_SettingWarning()):
+        provider = _provider(service)
+    with _heard_by(_ExportWarning()):
+        enable(provider)
+        try:
+            yield
+        finally:
+            disable()
+            closing = threading.Thread(target=provider.shutdown, name="securesplit-traces", daemon=True)
+            closing.start()
+            closing.join(_CLOSE_S)
+
+
+@contextlib.contextmanager
+def _heard_by(handler: logging.Handler) -> Iterator[None]:
+    """Give what OpenTelemetry logs to `handler` alone."""
+    theirs = logging.getLogger("opentelemetry")
     theirs.addHandler(handler)
     theirs.propagate = False
-    enable(provider)
     try:
         yield
     finally:
-        disable()
-        closing = threading.Thread(target=provider.shutdown, name="securesplit-traces", daemon=True)
-        closing.start()
-        closing.join(_CLOSE_S)
         theirs.removeHandler(handler)
         theirs.propagate = True
 
@@ -197,14 +209,36 @@ def _provider(service: str) -> SdkProvider:
     except ImportError:
         message = "traces need OpenTelemetry, which is not installed"
         raise ConfigError(message, hint=pip_install("securesplit[otel]")) from None
+    except ValueError as error:
+        raise _refused(error) from None
     from securesplit.version import own_version
 
     name = os.environ.get("OTEL_SERVICE_NAME") or service
-    made = TracerProvider(
-        resource=Resource({"service.name": name, "service.version": own_version()}), shutdown_on_exit=False
-    )
-    made.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    resource = Resource({"service.name": name, "service.version": own_version()})
+    try:
+        made = TracerProvider(resource=resource, shutdown_on_exit=False)
+        made.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    except ValueError as error:
+        raise _refused(error) from None
     return made
+
+
+def _refused(error: ValueError) -> ConfigError:
+    hint = "correct or unset the variable; all of OpenTelemetry's begin with OTEL_"
+    return ConfigError(f"OpenTelemetry cannot work with its variables: {error}", hint=hint)
+
+
+class _SettingWarning(logging.Handler):
+    """Says in our words that a variable is not heeded; the library's come with a traceback, or with its value."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log one line of ours."""
+        named = re.search(r"OTEL_\w+", record.getMessage())
+        _log.warning(
+            "OpenTelemetry does not understand %(variable)s, and does as if it were not set",
+            {"variable": named[0] if named else "a variable that begins with OTEL_"},
+            extra={"event": "traces-setting"},
+        )
 
 
 class _ExportWarning(logging.Handler):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.server
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -286,3 +287,39 @@ def test_without_the_extra_the_hint_names_it(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(ConfigError) as caught, tracing.exporting("securesplit-device", wanted=True):
         pass
     assert "securesplit[otel]" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("OTEL_BSP_MAX_QUEUE_SIZE", "-1"), ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many")]
+)
+def test_a_variable_that_opentelemetry_cannot_work_with_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with (
+        pytest.raises(ConfigError, match="OpenTelemetry cannot work with its variables") as caught,
+        tracing.exporting("securesplit-device", wanted=True),
+    ):
+        pass
+    assert "OTEL_" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "named"),
+    [
+        ("OTEL_BSP_SCHEDULE_DELAY", "soon", "OTEL_BSP_SCHEDULE_DELAY"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "hush-hush", "a variable that begins with OTEL_"),
+        ("OTEL_TRACES_SAMPLER", "sometimes", "a variable that begins with OTEL_"),
+    ],
+)
+def test_a_variable_that_opentelemetry_does_not_understand_is_told_in_a_line(
+    variable: str, value: str, named: str
+) -> None:
+    """Without the library's traceback, and without a header, which may hold a token."""
+    code = "from securesplit import tracing\nwith tracing.exporting('securesplit-device', wanted=True): pass"
+    env = {**os.environ, variable: value}
+    command = [sys.executable, "-c", code]
+    said = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True)
+    assert set(said.stderr.splitlines()) == {
+        f"OpenTelemetry does not understand {named}, and does as if it were not set"
+    }
