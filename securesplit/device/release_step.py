@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit import plugins, tracing
-from securesplit.config import cannot_be, check_count, check_flag, check_privacy
+from securesplit.config import cannot_be, check_flag, check_privacy
 from securesplit.device.ledger import Ledger, Receipt
 from securesplit.device.promise import describe, unprotected
 from securesplit.errors import BundleError, ConfigError
@@ -34,7 +34,6 @@ from securesplit.privacy.release import ReleaseSpec, saturate, to_grid
 from securesplit.results import Crop, Kind, PrivacyInfo, RefusalReason
 
 DELTA = accounting.DELTA
-MOST_THREADS = 256
 OF_EPSILON = "certified"
 """The preset whose noise ``--privacy EPSILON`` sets."""
 _WITH_EPSILON = re.compile(r"(.+?)[\s:=@,]+([0-9.]+)")
@@ -121,7 +120,6 @@ class Releaser(OfOneProcess):
         if not isinstance(secret, bytes) or len(secret) < SECRET_BYTES:
             message = f"the noise secret is not {SECRET_BYTES} bytes or more"
             raise ConfigError(message, hint="give what securesplit.device.noise_key.load_secret returns")
-        threads = check_count(threads, "threads", least=1, most=MOST_THREADS)
         self.bundle = bundle
         self.preset = choose_preset(bundle, privacy)
         if warning := unprotected(self.preset.spec):

@@ -122,6 +122,7 @@ class Bundle:
 
         Raises:
             BundleError: missing, altered, not loadable, or of other shapes than the manifest says.
+            ConfigError: as of `litert.open_interpreter`.
         """
         from securesplit.model.litert import Head
 
@@ -154,6 +155,7 @@ class Bundle:
 
         Raises:
             BundleError: missing, altered, not loadable, or of other shapes than the manifest says.
+            ConfigError: as of `litert.open_interpreter`.
         """
         from securesplit.model.litert import Tail
 
@@ -168,6 +170,7 @@ class Bundle:
 
         Raises:
             BundleError: missing, altered, not loadable, or of other shapes than the manifest says.
+            ConfigError: as of `litert.open_interpreter`.
         """
         info = self.manifest.encrypted
         if info is None:
@@ -241,6 +244,7 @@ class Bundle:
 
         Raises:
             BundleError: missing, altered, not loadable, or of other shapes than the manifest says.
+            ConfigError: as of `litert.open_interpreter`.
         """
         info = self.manifest.attack_decoder
         if info is None:

@@ -16,11 +16,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from securesplit.config import check_count
 from securesplit.errors import BundleError, ConfigError
 from securesplit.forking import PerProcess
 from securesplit.privacy.release import ReleaseSpec, from_grid
 
 _HINT = "fetch or build the bundle again"
+MOST_THREADS = 256
 MOST_AT_ONCE = 32
 """Releases that a tail computes at once: an interpreter keeps what a batch took, up to 1 MB a release, for its life."""
 
@@ -30,8 +32,10 @@ def open_interpreter(model: bytes, threads: int) -> Any:
 
     Raises:
         BundleError: LiteRT cannot load it.
-        ConfigError: LiteRT is not installed, as on platforms that it has no wheel for.
+        ConfigError: `threads` is not a number from 1 to 256; or LiteRT is not installed, as on platforms that it has no
+            wheel for.
     """
+    threads = check_count(threads, "threads", least=1, most=MOST_THREADS)
     try:
         from ai_edge_litert.interpreter import Interpreter
     except (ImportError, OSError) as error:

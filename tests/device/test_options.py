@@ -116,6 +116,13 @@ def test_a_bundle_is_named_by_its_folder(folder: Any) -> None:
         Bundle.load(folder)
 
 
+@pytest.mark.parametrize("half", ["open_head", "open_tail", "open_encoder", "open_measured_tail"])
+@pytest.mark.parametrize("threads", [0, 257, "2", None, True])
+def test_no_bundle_is_blamed_for_a_number_of_threads(half: str, threads: Any) -> None:
+    with pytest.raises(ConfigError, match="threads"):
+        getattr(Bundle.load(), half)(threads)
+
+
 def test_numpy_says_yes_and_no_as_python_does() -> None:
     found = ClientOptions(local=np.True_, anyway=np.False_)  # type: ignore[arg-type]
     assert (found.local, found.anyway) == (True, False)
