@@ -35,6 +35,7 @@ def test_a_mixture_lies_between() -> None:
         {"logits": [0.0], "low": [0.1, 0.2], "high": [0.3]},
         {"logits": [1.0, 0.0], "low": [0.1, 0.1], "high": [0.3, 0.3]},
         {"logits": [0.0], "low": [0.4], "high": [0.3]},
+        {"logits": [0.0, 1.0], "low": [0.1, 0.4], "high": [0.3, 0.3]},
         {"logits": [0.0], "low": [-0.1], "high": [0.3]},
         {"logits": [0.0], "low": [0.1], "high": [float("nan")]},
         {"logits": ["0"], "low": [0.1], "high": [0.2]},
@@ -44,7 +45,8 @@ def test_a_mixture_lies_between() -> None:
 def test_one_that_makes_no_sense_is_refused(raw: dict[str, list[float]]) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse(raw)
-    assert parse(SPREAD.to_json()) == SPREAD
+    for known in (SPREAD, Spread((0.0,), (0.3,), (0.3,))):
+        assert parse(known.to_json()) == known
 
 
 def test_a_manifest_keeps_it_and_its_identity() -> None:

@@ -53,6 +53,18 @@ def test_what_is_over_it_leaves_in_order_and_at_its_pace() -> None:
     assert not len(sent.pacer)
 
 
+def test_what_waits_is_not_overtaken_nor_slept_over() -> None:
+    sent = Sent()
+    sent.refuse("greedy", int(BURST) + 1)
+    assert sent.pacer.pause_s(1.0) < 1.0
+    sent.now_s += 10.0
+    sent.pacer.refuse("greedy", ROUTE, b"later")
+    sent.pacer.step()
+    assert sent[-2:] == [b"%d" % BURST, b"later"]
+    sent.pacer.refuse("greedy", ROUTE, b"within its share again")
+    assert sent[-1] == b"within its share again", "at once, as nothing waits"
+
+
 def test_who_lets_too_many_wait_is_ignored_until_one_has_left() -> None:
     sent = Sent()
     sent.refuse("greedy", int(BURST) + WAITING_A_CLIENT)

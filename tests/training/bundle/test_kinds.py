@@ -20,7 +20,7 @@ from training.bundle import calibrate, kinds
 from training.data.collection import FOLDS
 from training.data.dataset import Dataset, Split
 from training.data.photo import DataError, Photo
-from training.evaluation import calibration, deployed
+from training.evaluation import calibration, deployed, metrics
 from training.evaluation.out_of_fold import OutOfFold
 
 PATIENTS = 24
@@ -164,6 +164,37 @@ def test_thresholds_of_phone_photos_are_assured_over_patients(monkeypatch: pytes
         return kinds.cross_fitted(Bundle.load().presets["none"].spec, logits, logits, split)[0]["sensitivity"]
 
     assert sensitivity(0.5) < sensitivity(0.95)
+
+
+def test_thresholds_of_a_fold_are_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Malignant photos of one fold look harmless, and are missed as they would be in a clinic that nobody knew."""
+    monkeypatch.setattr(calibration, "REFITS", 20)
+    photos = tuple(
+        Photo(Path(str(n)), malignant=n % 2 == 0, lesion=str(n), source=f"phone/{n // 2 % 5}") for n in range(200)
+    )
+    split = Split(photos, np.zeros((200, 1, 1, 3), np.uint8))
+    looks_harmless = split.malignant.astype(bool) & (split.source == "phone/0")
+    logits = np.random.default_rng(4).normal(size=200) + 3 * split.malignant - 8 * looks_harmless
+    figures, _ = kinds.cross_fitted(Bundle.load().presets["none"].spec, logits, logits, split)
+    assert figures["sensitivity"] < 0.85 < kinds.SENSITIVITY
+
+
+def test_what_is_low_lies_below_the_threshold_with_its_whole_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "REFITS", 20)
+    rng = np.random.default_rng(5)
+    photos = tuple(
+        Photo(Path(str(n)), malignant=n % 2 == 0, lesion=str(n), source=f"phone/{n // 2 % 5}") for n in range(100)
+    )
+    split = Split(photos, np.zeros((100, 1, 1, 3), np.uint8))
+    logits = (rng.normal(size=100) + 2 * split.malignant).astype(np.float32)
+
+    def low(*ends: float) -> int:
+        monkeypatch.setattr(calibration, "ENDS", ends)
+        return int(kinds.cross_fitted(Bundle.load().presets["none"].spec, logits, logits, split)[1].sum())
+
+    assert low(0.0, 1.0) < low(0.5, 0.5)
+    monkeypatch.setattr(metrics, "expected_calibration_error", lambda *_: 0.99)
+    assert low(0.5, 0.5) == 0, "nor where the calibration is off by more"
 
 
 def test_nothing_is_low_where_too_many_of_the_low_ones_are_malignant(monkeypatch: pytest.MonkeyPatch) -> None:
