@@ -137,6 +137,21 @@ def test_the_share_of_few_photos_is_drawn_towards_the_line():
     assert found.probability(-9.0) > line(logits, malignant).probability(-9.0)
 
 
+def test_a_share_is_of_its_photos_and_of_as_many_more_as_the_line_counts_for():
+    logits = np.repeat(np.array([-5.0, 0.0, 5.0], np.float32), [200, 20, 200])
+    malignant = np.repeat([False, True, False, True], [200, 16, 4, 200])
+    expected = line(logits, malignant).probability(0.0)
+    assert by_answer(logits, malignant).probability(0.0) == pytest.approx((16 + 20 * expected) / 40, abs=1e-6)
+
+
+def test_shares_out_of_order_are_pooled_by_how_many_photos_they_are_of():
+    logits = np.repeat(np.array([-1.0, 0.0, 9.0], np.float32), [3000, 600, 3000])
+    malignant = np.repeat([True, False, True, False, True], [1200, 1800, 120, 480, 3000])
+    found = by_answer(logits, malignant)
+    for level in (-1.0, 0.0):
+        assert found.probability(level) == pytest.approx(1320 / 3600, abs=0.01)
+
+
 def test_figures_are_of_several_draws_of_the_noise():
     """And of one where there is none: it would be the same sixteen times."""
     bundle, photos = Bundle.load(), np.stack([draw_lesion(n, 150) for n in range(3)])

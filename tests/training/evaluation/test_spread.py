@@ -34,6 +34,26 @@ def test_more_photos_leave_a_narrower_interval_around_the_truth():
     assert len(spreads_[1].logits) == spreads.KNOTS
 
 
+def test_three_photos_of_each_lesion_leave_it_as_wide_as_one():
+    logits, malignant, lesions = photos(200)
+    thrice = np.tile(logits, 3), np.tile(malignant, 3), lesions * 3
+    once = width(NoiseFree.measure(logits, malignant, lesions).spread(logits))
+    assert width(NoiseFree.measure(*thrice).spread(thrice[0])) == pytest.approx(once, rel=0.1)
+
+
+def test_it_holds_the_middle_95_percent():
+    fits = [Calibration(1.0, offset) for offset in np.linspace(-1.0, 1.0, 41)]
+    found = NoiseFree(np.zeros(1), np.zeros(1), fits).spread(np.zeros(1))
+    assert found.at(0.0) == pytest.approx((1 / (1 + np.exp(0.95)), 1 / (1 + np.exp(-0.95))), abs=1e-6)
+
+
+def test_where_few_answers_lie_the_nearest_ones_count_too():
+    clean, noise = np.array([-3.0] * 30 + [3.0]), np.array([0.1, -0.1] * 15 + [0.1])
+    found = NoiseFree(clean, np.array([-3.0, 3.0]), [Calibration(1.0, 0.0)]).spread(clean + noise)
+    low, high = found.at(3.0)
+    assert low < 0.1 < high, "one photo alone would say nothing of what noise does"
+
+
 def test_noise_widens_it_to_what_the_answers_would_be_without():
     logits, malignant, lesions = photos(800)
     measured = NoiseFree.measure(logits, malignant, lesions)
