@@ -17,7 +17,7 @@ from securesplit.model import Bundle
 from securesplit.privacy.preset_names import RENAMED
 from securesplit.privacy.release import OwnMechanism
 
-METHODS: Final = 5
+METHODS: Final = 6
 """Raised with every change of an attack or an interval, so that no audit holds figures of two kinds."""
 SINCE: Final = frozenset({"answers", "list"})
 """What a claim has that was not in the first ones of these `METHODS`: where it is missing it is not compared."""

@@ -35,6 +35,8 @@ PICTURE_ALONE = frozenset({guarded_preset.PRESET})
 answer tells of them, is measured and not promised."""
 MAX_IDENTIFIED = 3.0  # times the label-only baseline
 MAX_LESIONS = 2.0  # times the label-only baseline
+MAX_TOLD_APART = {guarded_preset.PRESET: 0.75}
+"""AUC of telling another photo of the lesion from one of another lesion with the same diagnosis."""
 MAX_ATTRIBUTE_GAIN = 0.05  # of AUC beyond the label-only probe
 MAX_AUC_LOSS = 0.010
 MAX_REQUEST_BYTES = 1000

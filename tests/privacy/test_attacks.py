@@ -295,6 +295,19 @@ def test_lesion_pairs():
     assert lesion.pairs(["a", "b"]).shape == (0, 2)
 
 
+def test_lesions_of_one_diagnosis_are_told_apart():
+    """Of one diagnosis it is the AUC of each release's scores; candidates of another one do not count."""
+    rng = np.random.default_rng(1)
+    scores = rng.integers(0, 6, (40, 40)) + 2 * np.eye(40)
+    each = [metrics.auc(np.arange(40) == row, scores[row]) for row in range(40)]
+    assert lesion.told_apart(scores, np.zeros(40)) == pytest.approx(each)
+    diagnoses = np.arange(40) % 2
+    spoiled = np.where(diagnoses[:, None] == diagnoses, scores, 99.0)
+    assert (lesion.told_apart(spoiled, diagnoses) == lesion.told_apart(scores, diagnoses)).all()
+    alone = np.r_[1, np.zeros(39)]
+    assert lesion.told_apart(scores, alone)[0] == 0.5
+
+
 def test_lesions_meet_with_each_of_their_photos_on_either_side():
     lesions = ["a", "b", "a", "c", "c", "c"]
     drawn = lesion.drawn_pairs(lesions, 40, 1)

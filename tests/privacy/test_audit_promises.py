@@ -120,7 +120,9 @@ def test_a_rate_beyond_its_certified_bound_is_a_broken_promise(low, is_met):
             [identification.IdentificationResult(**about, **photo, candidates=20, releases=1, assigned=rate)],
             (),
         ),
-        *lesion.judge("certified", [lesion.LesionResult(**about, **photo, attack="A7", lesions=20)], ()),
+        *lesion.judge(
+            "certified", [lesion.LesionResult(**about, **photo, told_apart=rate, attack="A7", lesions=20)], ()
+        ),
         *persons.judge("certified", [persons.PersonResult(**about_person, top1=rate, unordered=none)], ()),
         *persons.judge("certified", [persons.PersonResult(**about_person, top1=none, unordered=rate)], ()),
         *copies.judge(
@@ -134,6 +136,27 @@ def test_a_rate_beyond_its_certified_bound_is_a_broken_promise(low, is_met):
 def test_a_bound_is_the_promise_about_lesions_where_there_is_one(bound, states):
     """Twice label-only is promised where nothing is proven; beside a bound it is told and promised by nobody."""
     top1 = Estimate(0.25, 0.2, 0.3)
-    about = {"preset": "certified", "attack": "A7", "lesions": 20, "label_only": Estimate(0.1, 0.1, 0.1)}
-    found = lesion.LesionResult(**about, top1=top1, top5=top1, paired_difference=top1, certified_bound=bound)
+    found = named(top1, bound)
     assert [goal.state for goal in lesion.judge("certified", [found], ())] == states
+
+
+def named(rate, bound, **more):
+    """A7's result where everything is named at one rate."""
+    rates = dict.fromkeys(("top1", "top5", "told_apart", "paired_difference"), rate)
+    about = {"preset": "certified", "attack": "A7", "lesions": 20, "label_only": Estimate(0.1, 0.1, 0.1)}
+    return lesion.LesionResult(**(about | rates | more), certified_bound=bound)
+
+
+def test_lesions_of_one_diagnosis_are_told_apart_against_the_limit_of_guarded():
+    """It is measured for all, and a limit of `guarded` alone, which promises the picture and nothing else."""
+    claim = "A7 the lesion told from one of its diagnosis, AUC"
+    for told, met in ((Estimate(0.74, 0.7, 0.8), True), (Estimate(0.76, 0.7, 0.8), False)):
+        found = named(Estimate(0.05, 0.0, 0.1), 1.0, preset="guarded", told_apart=told)
+        (goal,) = [goal for goal in lesion.judge("guarded", [found], ()) if goal.claim == claim]
+        assert (goal.value, goal.limit, goal.met) == (told.mean, 0.75, met)
+        cut_short = replace(found, cut_short="before it looked at views")
+        (goal,) = [goal for goal in lesion.judge("guarded", [cut_short], ()) if goal.claim == claim]
+        assert goal.met is (False if not met else None)
+        (goal,) = [g for g in finished({"guarded": "measured"}, found.to_json()).goals if g.claim == claim]
+        assert goal.state == "not promised"
+        assert claim not in [goal.claim for goal in lesion.judge("certified", [found], ())]

@@ -136,4 +136,5 @@ def test_views_of_a_lesion_name_it_no_less(small_audit):
         found = lesion.run(context, "certified")
         assert found.lesions > 20
         assert found.top1.low < found.label_only.mean + 0.05
+        assert found.told_apart.low < 0.5 < found.told_apart.high + 0.05
         assert found.certified_bound < 0.5

@@ -1,7 +1,9 @@
 """A7: the gallery holds a different photo of the same lesion.
 
 The attacker learns from pairs of its own what two photos of one lesion have in common (`securesplit.audit.attacks
-.likeness`). A full audit looks at several views of each photo in the gallery.
+.likeness`). A full audit looks at several views of each photo in the gallery. Beside how often the other photo is named
+among all stands how often it is told from one other photo of the same diagnosis, which is the AUC of "the same lesion
+or another one" and does not fall with the size of the gallery.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +22,7 @@ from securesplit.audit.attack import AttackSpec, one_step
 from securesplit.audit.attacks import likeness, views
 from securesplit.audit.attacks.identification import label_only
 from securesplit.audit.context import AuditContext
-from securesplit.audit.goals import MAX_LESIONS, Goal, GoalRule, at_most
+from securesplit.audit.goals import MAX_LESIONS, MAX_TOLD_APART, Goal, GoalRule, at_most
 from securesplit.audit.metrics import Estimate
 from securesplit.audit.results import Column, NotRun, Result
 from securesplit.audit.setting import Releases
@@ -49,6 +51,24 @@ def _of_several(lesions: Sequence[str]) -> list[list[int]]:
     return [photos for photos in members.values() if len(photos) > 1]
 
 
+def told_apart(scores: NDArray[Any], diagnoses: NDArray[Any]) -> NDArray[np.float64]:
+    """Chance that each true candidate is ahead of one other of its diagnosis, ``(n, n)`` -> ``(n,)``: AUC of each row.
+
+    A tie is half a win; where nobody else has the diagnosis there is nothing to tell, and it is a guess.
+
+    Args:
+        scores: of every candidate for every release; the true ones lie on the diagonal.
+        diagnoses: ``(n,)`` of the candidates.
+
+    >>> told_apart(np.array([[3, 1, 3], [2, 1, 0], [9, 9, 0]]), np.array([0, 1, 0])).tolist()
+    [0.5, 0.5, 0.0]
+    """
+    own = np.diagonal(scores)[:, None]
+    others = (diagnoses[:, None] == diagnoses) & ~np.eye(len(diagnoses), dtype=bool)
+    wins, count = (others * ((own > scores) + (own == scores) / 2)).sum(1), others.sum(1)
+    return np.asarray(np.divide(wins, count, out=np.full(len(wins), 0.5), where=count > 0))
+
+
 @dataclass(frozen=True, kw_only=True)
 class LesionResult(Result):
     """How often the other photo of the same lesion was named.
@@ -57,6 +77,8 @@ class LesionResult(Result):
         lesions: how many there are with two photos or more.
         top1: how often it was the first guess.
         top5: how often among the first five.
+        told_apart: how often it was told from one other photo of the same diagnosis; by the answer alone in half of the
+            cases.
         label_only: how often by the answer alone.
         paired_difference: of `top1` beyond `MAX_LESIONS` times `label_only`.
         certified_bound: that no attack exceeds.
@@ -64,12 +86,16 @@ class LesionResult(Result):
 
     kind: ClassVar[str] = "lesion"
     title: ClassVar[str] = gettext_noop("Lesion re-identification (A7)")
-    explanation: ClassVar[str] = gettext_noop("How often the attacker finds the other photo of the same mole.")
+    explanation: ClassVar[str] = gettext_noop(
+        "How often the attacker finds the other photo of the same mole: among all, and beside one of another mole with "
+        "the same diagnosis, where a guess is right in half of the cases."
+    )
     columns: ClassVar[tuple[Column, ...]] = (
         ("preset", "preset"),
         ("lesions", "lesions"),
         ("top-1", "top1"),
         ("top-5", "top5"),
+        ("told apart", "told_apart"),
         ("label-only", "label_only"),
         ("certified bound", "certified_bound"),
     )
@@ -77,6 +103,7 @@ class LesionResult(Result):
     lesions: int
     top1: Estimate
     top5: Estimate
+    told_apart: Estimate
     label_only: Estimate
     paired_difference: Estimate = field(metadata={"json": "excess"})
     certified_bound: float
@@ -94,7 +121,8 @@ def run(context: AuditContext, preset: str) -> LesionResult | NotRun:
     own = (auxiliary.of(learned[:, 0]), observations.auxiliary[learned[:, 1]]) if len(learned) else None
     noise_free_answers = observations.says_malignant(observations.target_answers)
     truth, rounds = np.arange(count), -(-context.profile.decisions // count)
-    top1, top5, baseline = [], [], []
+    diagnoses = noise_free_answers if collection.targets.malignant is None else collection.targets.malignant
+    top1, top5, apart, baseline = [], [], [], []
     for seed in context.noise_seeds(preset):
         observed, logits = observations.observe(seed=seed)
         answers = observations.says_malignant(logits)
@@ -102,9 +130,10 @@ def run(context: AuditContext, preset: str) -> LesionResult | NotRun:
             ways = likeness.scores_of_views(targets.of(gallery), observed[released], context.sigma(preset), own)
             top1.append([metrics.top_k(way, truth, 1) for way in ways])
             top5.append([metrics.top_k(way, truth, 5) for way in ways])
+            apart.append([told_apart(way, diagnoses[gallery]) for way in ways])
             baseline.append(label_only(noise_free_answers[gallery], answers[released], truth))
     of_ways = {1: np.mean(top1, axis=0), 5: np.mean(top5, axis=0)}  # (ways, lesions)
-    best = int(of_ways[5].mean(1).argmax())
+    best, apart_of_ways = int(of_ways[5].mean(1).argmax()), np.mean(apart, axis=0)
     by_label = np.mean(baseline, axis=0)
     rate = partial(metrics.rate, clusters=metrics.numbered([subjects[photo] for photo in found[:, 0]]))
     return LesionResult(
@@ -114,6 +143,7 @@ def run(context: AuditContext, preset: str) -> LesionResult | NotRun:
         lesions=count,
         top1=rate(of_ways[1][best]),
         top5=rate(of_ways[5][best]),
+        told_apart=rate(apart_of_ways[int(apart_of_ways.mean(1).argmax())]),
         label_only=rate(by_label),
         paired_difference=rate(of_ways[1][best], less=MAX_LESIONS * by_label),
         certified_bound=rounded_up(observations.loss.identification_bound(count), 6),
@@ -158,7 +188,10 @@ def _views(context: AuditContext, preset: str) -> tuple[_Views, _Views, str]:
 
 
 def judge(preset: str, results: Sequence[LesionResult], _missing: Sequence[NotRun]) -> Iterator[Goal]:
-    """Against the certified bound, where it says anything, and against label-only, which is then no promise."""
+    """Against the certified bound, where it says anything, and against label-only, which is then no promise.
+
+    Where a preset has a limit for telling two photos apart (`MAX_TOLD_APART`), against that too.
+    """
     for r in results:
         is_bounded = r.certified_bound < 1
         if is_bounded:
@@ -167,6 +200,10 @@ def judge(preset: str, results: Sequence[LesionResult], _missing: Sequence[NotRu
         claim, limit = f"A7 top-1 of {r.lesions}, 2 × label-only", MAX_LESIONS * r.label_only.mean
         goal = at_most(preset, claim, r.top1.mean, limit, paired_difference=r.paired_difference)
         yield replace(views.open_if_cut_short(goal, r), promised=not is_bounded)
+        if preset in MAX_TOLD_APART:
+            claim = "A7 the lesion told from one of its diagnosis, AUC"
+            goal = at_most(preset, claim, r.told_apart.mean, MAX_TOLD_APART[preset])
+            yield views.open_if_cut_short(goal, r)
 
 
 SPEC = AttackSpec(
