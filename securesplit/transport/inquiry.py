@@ -199,9 +199,9 @@ class EncryptedInquiry:
                 raise KeyNeeded(self._release.key.evaluation)
             if said.status is Status.REFUSED:
                 raise WorkerError("the worker refuses this device's key or ciphertext", hint=VERSIONS)
+            answer.check_tail_ms(said.tail_ms, took_s)  # what could not be taken anyway is not tried under the key
             worker = str(endpoint.in_one_spelling)
             logits = self._release.key.decrypt(said.ciphertext, self._release.photos, worker).tolist()
-            answer.check_tail_ms(said.tail_ms, took_s)
         except (TensorError, MessageError, WireError) as error:
             raise proven(payload.senseless(str(error))) from None
         except WorkerError as error:

@@ -9,6 +9,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -330,6 +331,8 @@ def test_the_ledger_s_command_counts_it_as_nothing_spent(options: dict[str, Any]
 
 GARBLED = Answer(Status.ANSWERED, 1.0, bytes(ANSWER_CIPHERTEXT_BYTES // 2) + b"\1" * (ANSWER_CIPHERTEXT_BYTES // 2))
 """A ciphertext of the worker's own: what it decrypts to, and so whether it makes sense, depends on the device's key."""
+IMPOSSIBLE = replace(GARBLED, tail_ms=1e8)
+"""The same, and it took a day: such an answer is not taken whatever is in it."""
 REFUSED = Answer(Status.REFUSED)
 
 
@@ -396,11 +399,11 @@ def test_nor_under_another_spelling_of_its_address(
     assert len(worker.requests) == 1
 
 
-def test_bytes_that_are_no_ciphertext_cost_no_key(
+def test_what_cannot_be_an_answer_is_not_tried_under_the_key(
     options: dict[str, Any], worker: EncryptedWorker, state: Path
 ) -> None:
     before = (state / KEY_FILE).read_bytes()
-    for said in (b"", Answer(Status.ANSWERED, 1.0, b"\xff" * ANSWER_CIPHERTEXT_BYTES)):
+    for said in (b"", Answer(Status.ANSWERED, 1.0, b"\xff" * ANSWER_CIPHERTEXT_BYTES), IMPOSSIBLE):
         worker.on_request = lambda _, said=said: said  # type: ignore[misc]
         assert ask_blocking(1, options) == [WorkerError]
     assert (state / KEY_FILE).read_bytes() == before
