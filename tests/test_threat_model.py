@@ -82,6 +82,16 @@ def figures(cell):
     return [float(number) for number in re.findall(r"-?\d+\.\d+", cell)]
 
 
+def test_lesions_of_guarded_are_told_apart_as_often_as_the_audit_says():
+    """A7, by the release and by the answer alone, in docs/guarded.md."""
+    (row,), at = of_guarded("Lesion"), "| another photo of the lesion, beside one of another lesion"
+    (summary,) = [line for line in GUARDED.splitlines() if line.startswith(at)]
+    released, *ends, answered = figures(summary.split("|")[3])
+    assert [released, *ends] == [round(figure, 3) for figure in figures(row["told apart"])]
+    said = f"in {released:.0%} of cases, where the answer's probability alone does so in {answered:.0%}"
+    assert said.replace("%", " %") in " ".join(TEXT.split())
+
+
 def upper_end(rows, column):
     """Of the widest interval, in percent."""
     return math.ceil(100 * max(figures(row[column])[2] for row in rows))
