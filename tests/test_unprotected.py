@@ -20,6 +20,7 @@ from securesplit.audit.profile import QUICK
 from securesplit.cli.main import run
 from securesplit.device import promise
 from securesplit.device.ledger import Ledger
+from securesplit.device.ledger_totals import Total
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.pki import keystore
 from securesplit.privacy import PRIVACY_LOGGER
@@ -113,6 +114,24 @@ def test_noise_that_hides_nothing_warns_too() -> None:
     assert told is not None
     assert "so little noise" in told
     assert promise.unprotected(replace(spec, sigma_per_clip=7.46)) is None
+
+
+@pytest.mark.parametrize("epsilon", [1.0, 3.0, 8.0, 40.0])
+def test_no_promise_is_told_smaller_than_it_is(epsilon: float) -> None:
+    """Neither of a photo nor of a device's photos together: what is printed is rounded up."""
+    spec = Bundle.load().preset("certified").spec.with_epsilon(epsilon)
+    for count in (1, 2, 3):
+        loss = spec.loss.times(count)
+        total = Total("total", count, 0, loss, count)
+        described = promise._promise(loss)
+        for told, true, unit in (
+            (described[0], loss.epsilon(), 1e-3),
+            (described[1], loss.identification_bound(1000), 1e-6),
+            (total.epsilon, loss.epsilon(), 1e-4),
+            (total.identification_bound_n1000, loss.identification_bound(1000), 1e-6),
+        ):
+            assert told is not None
+            assert true - 1e-6 * unit <= told < true + unit
 
 
 def test_an_answer_claims_what_its_photo_s_releases_rest_on(tmp_path: Path, draw_photo: DrawPhoto) -> None:
