@@ -131,6 +131,16 @@ def test_the_file_is_private(tmp_path):
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
 
 
+def test_a_row_is_forced_to_the_disk(tmp_path):
+    """Without that, power that goes after a release has left takes the row of it; also where a fork opens it again."""
+    with Ledger(tmp_path) as book:
+        for _ in range(2):
+            found = [book._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("synchronous", "journal_mode")]
+            assert found == [2, "wal"], "FULL: SQLite waits for the disk at the end of every transaction"
+            book._connection.before()
+            book._connection.after_in_parent()
+
+
 def test_a_broken_ledger_stops_the_release(tmp_path):
     (tmp_path / LEDGER_FILE).write_bytes(b"this is no database" * 100)
     with pytest.raises(BudgetError, match="cannot be used"):
