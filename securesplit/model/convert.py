@@ -8,10 +8,12 @@ look the same from outside in every precision.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,8 @@ from securesplit.errors import ConfigError
 from securesplit.model.keras_graph import load_keras
 
 PRECISIONS = ("float32", "float16", "int8")
+LOOPS = frozenset({"While", "StatelessWhile"})
+"""TensorFlow's operations for a loop; where it measures the ranges of one, it ends the process (seen in 2.21)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +51,8 @@ def convert(endpoints: Mapping[str, Endpoint], networks: Sequence[Any], precisio
         precision: of `PRECISIONS`.
 
     Raises:
-        ConfigError: no such precision, int8 without samples, TensorFlow missing, or no room for temporary files.
+        ConfigError: no such precision, int8 without samples or of a network with a loop, TensorFlow missing, or no room
+            for temporary files.
     """
     if precision not in PRECISIONS:
         raise ConfigError(f"no precision is called {precision!r}", hint=f"choose one of {', '.join(PRECISIONS)}")
@@ -70,9 +75,24 @@ def convert(endpoints: Mapping[str, Endpoint], networks: Sequence[Any], precisio
                 raise
             hint = "free some space there, or set TMPDIR to a folder that has more"
             raise ConfigError(f"{tempfile.gettempdir()} has no room for a copy of the network", hint=hint) from None
+        if precision == "int8":
+            _refuse_loops(Path(folder))
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(endpoints))
         _set_precision(converter, precision, endpoints)
         return bytes(converter.convert())
+
+
+def _refuse_loops(saved: Path) -> None:
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    found = saved_model_pb2.SavedModel.FromString((saved / "saved_model.pb").read_bytes())
+    graph = found.meta_graphs[0].graph_def
+    nodes = itertools.chain(graph.node, *(function.node_def for function in graph.library.function))
+    if any(node.op in LOOPS for node in nodes):
+        raise ConfigError(
+            "the network has a loop, as of a recurrent layer, whose ranges for int8 cannot be measured",
+            hint="choose --precision float16",
+        )
 
 
 def _set_precision(converter: Any, precision: str, endpoints: Mapping[str, Endpoint]) -> None:

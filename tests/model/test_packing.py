@@ -213,6 +213,20 @@ def test_networks_that_are_kept_in_half_or_named_twice(tmp_path: Path, capfd: py
         assert "hint: " in error
 
 
+def test_int8_of_a_loop_is_refused_and_does_not_end_the_process(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    photo = keras.Input((32, 32, 3))
+    x = keras.layers.Reshape((16, 4), name="cut")(keras.layers.Conv2D(4, 8, strides=8)(photo))
+    keras.Model(photo, keras.layers.Dense(1)(keras.layers.GRU(4)(x))).save(tmp_path / "loop.keras")
+    split = ["split", str(tmp_path / "loop.keras"), "--at", "cut", "--out", str(tmp_path / "bundle")]
+    assert run([*split, "--precision", "int8"]) == 2
+    error = capfd.readouterr().err
+    assert "has a loop" in error
+    assert "hint: choose --precision float16" in error
+    assert not (tmp_path / "bundle").exists()
+
+
 def test_a_network_without_cuts_is_listed_with_a_word(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     photo = keras.Input((32, 32, 3))
     sides = [keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2, 3)(photo)) for _ in range(2)]
