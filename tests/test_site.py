@@ -1,5 +1,6 @@
 """The check of the built site finds what a page would load from elsewhere, and links that a person clicks are left."""
 
+import re
 import runpy
 
 import pytest
@@ -23,6 +24,13 @@ def test_foreign_resources_are_found(content, foreign, tmp_path):
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "page.html").write_text(content)
     assert CHECK(tmp_path) == int(foreign)
+
+
+def test_a_link_to_nowhere_fails_the_site():
+    """With ``--quiet`` mkdocs drops its warnings before ``--strict`` counts them."""
+    (built,) = re.findall(r"mkdocs build (.*)", (REPO / "Makefile").read_text(encoding="utf-8"))
+    assert "--strict" in built
+    assert not re.search(r"--quiet|-q\b", built)
 
 
 def test_style_sheets_are_read_too(tmp_path):
