@@ -54,8 +54,11 @@ _SAME = {18: 2, 19: 2, 20: 2, 21: 2, 7: 2, 64: _WRONG_NAME, 63: _WRONG_NAME, 79:
 CLIENT_REFUSED = {
     42: (
         "certificate-not-accepted",
-        "the worker does not accept this device's certificate (not valid yet on its clock, or malformed)",
-        "check the clocks of both machines, then renew this device's certificate",
+        (
+            "the worker does not accept this device's certificate "
+            "(it or the worker's revocation list is not valid yet on its clock, or it is malformed)"
+        ),
+        "check the clocks of both machines and of the CA machine; if they are right, renew this device's certificate",
     ),
     43: (
         "client-wrong-usage",

@@ -213,6 +213,11 @@ def stale_crl_on_the_worker(authority: Authority) -> Case:
     return replace(case, server=replace(case.server, crl=authority.crl(now=NOW - 200 * DAY)))
 
 
+def early_crl_on_the_worker(authority: Authority) -> Case:
+    case = good(authority)
+    return replace(case, server=replace(case.server, crl=authority.crl(now=NOW + DAY)))
+
+
 def reissue(
     authority: Authority,
     plain: profile.Identity,
@@ -242,12 +247,13 @@ THE_WORKER_REFUSES = [
     (other_ca_on_the_client, "does not trust the CA of this device's certificate", "keygen issued", "unknown-ca"),
     (server_certificate_on_the_client, "since it is not for clients", "clients/NAME", "wrong-usage"),
     (expired_client, "this device's certificate has expired", "--renew", "expired"),
-    (future_client, "does not accept this device's certificate (not valid yet", "clocks", "not-yet-valid"),
+    (future_client, "does not accept this device's certificate (it or", "clocks", "not-yet-valid"),
     (revoked_client, "this device's certificate was revoked", "ask the operator", "revoked"),
     (unlisted_client, "not on the worker's allow-list", "--renew --client NAME", "not-allowed"),
     (client_without_a_certificate, "wants a certificate, and this device showed none", "--certs", "no-certificate"),
     (client_without_a_name, "not on the worker's allow-list", "must be for clients", "no-client-name"),
     (client_with_two_usages, "not on the worker's allow-list", "must be for clients", "wrong-usage"),
+    (early_crl_on_the_worker, "or the worker's revocation list is not valid yet", "CA machine", "crl-not-yet-valid"),
     (stale_crl_on_the_worker, "(or the worker's revocation list has)", "keygen --renew", "crl-expired"),
 ]
 
@@ -281,7 +287,7 @@ def test_the_messages_are_distinct() -> None:
     assert len(set(messages)) == len(messages)
 
 
-EXTRA_CASES = {"client_without_a_name", "client_with_two_usages", "stale_crl_on_the_worker"}
+EXTRA_CASES = {"client_without_a_name", "client_with_two_usages", "stale_crl_on_the_worker", "early_crl_on_the_worker"}
 
 
 CERTIFICATE_WORDS = ("certificate", "revoked", "expired", "allow-list", "CA ", "trust")
