@@ -331,6 +331,18 @@ def test_a_worker_that_is_down_is_explained(new_tab: Callable[..., Tab], tmp_pat
         tab.page.locator("#result").get_by_text("Start it again").wait_for()
 
 
+def test_an_answer_stays_when_its_program_is_gone(new_tab: Callable[..., Tab], tmp_path: Path) -> None:
+    """Whoever reads it and chooses another language loses it to no page of the browser's own."""
+    with serving("--embedded", "--state", tmp_path) as page:
+        tab = new_tab(page.address())
+        tab.expected = ("ERR_CONNECTION_REFUSED",)
+        said = tab.ask(MOLE)
+        page.end()
+        tab.page.get_by_role("link", name="한국어").click()
+        tab.page.locator("#note").get_by_text("does not answer").wait_for()
+        assert tab.heading() == said
+
+
 def test_a_second_tab_needs_an_address_of_its_own(tab: Tab, served: Served) -> None:
     second = tab.page.context.new_page()
     second.goto(tab.page.url)

@@ -299,11 +299,13 @@ async function trySample() {
 async function speak(address) {
   const isKept = $("#result .kept") !== null;
   const response = await call(address).catch(() => null);
-  if (!response?.ok) {
-    location.assign(address);
+  const text = await response?.text().catch(() => null);
+  if (!response?.ok || text === null) {
+    if (response?.status === 403) close();
+    else note(response ? texts.failed : texts.gone); // and the answer stays, as it is
     return;
   }
-  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  const page = new DOMParser().parseFromString(text, "text/html");
   document.documentElement.lang = page.documentElement.lang;
   document.title = page.title;
   document.body.replaceChildren(...page.body.childNodes);
