@@ -9,11 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from benchmarks import flood, footprint, operations, search, table
+from benchmarks import distance, flood, footprint, operations, search, table
 from benchmarks.arguments import need
 from benchmarks.peers import burst
 from benchmarks.performance import __main__ as performance
+from securesplit.imaging.lesion import find_lesion
+from securesplit.imaging.synthetic import draw_lesion
 from securesplit.worker import EmbeddedWorker
 from securesplit_testing.serving import wait_until
 from tests.conftest import REPO
@@ -35,6 +38,22 @@ def test_a_table_is_kept_as_json_whatever_is_in_it(folder: Path) -> None:
 def test_a_table_without_rows_has_its_columns(folder: Path) -> None:
     table.show("t", ["what", "ms"], [])
     assert (folder / "t.txt").read_text() == "what  ms\n"
+
+
+def test_a_photo_from_afar_has_its_mole_as_small_as_wanted_and_cut_again_as_large() -> None:
+    image = Image.fromarray(draw_lesion(6, 300))
+    lesion = find_lesion(image)
+    assert lesion is not None
+
+    def width(picture: Image.Image) -> float:
+        grey = np.asarray(picture.convert("L"), np.float64)
+        return float(np.any(grey < 0.6 * np.median(np.asarray(image.convert("L"))), axis=0).mean())
+
+    own = distance.share(lesion, image)
+    for wanted in (0.1, 0.3):
+        drawn = distance.from_afar(image, lesion, wanted, np.random.default_rng(1))
+        assert width(drawn) == pytest.approx(width(image) * wanted / own, rel=0.1)
+        assert width(distance.cut_again(drawn, wanted, 0.4)) == pytest.approx(width(image) * 0.4 / own, rel=0.1)
 
 
 def test_a_page_of_metrics_can_be_timed() -> None:

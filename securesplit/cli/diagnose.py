@@ -59,8 +59,9 @@ def diagnose(
     PHOTO is a file, a folder (with all folders in it), a pattern in quotes such as 'photos/**/*.jpg', or - for standard
     input. In folders, hidden files and what is not a photo are passed over.
 
-    Not meant for children, nails, lips and other mucous membranes; the network of the package was hardly tested on dark
-    skin.
+    A photo shows one mole, in the middle, that takes about half of the width (crop it, if need be), sharp and in
+    daylight. Not meant for children, nails, lips and other mucous membranes; the network of the package was hardly
+    tested on dark skin.
 
     \b
     Examples:

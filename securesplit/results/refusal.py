@@ -12,7 +12,8 @@ REFUSALS: dict[RefusalReason, tuple[str, str]] = {
     "blur": (
         gettext_noop("the photo is blurred"),
         gettext_noop(
-            "take it again: hold the phone steady, tap on the mole to focus, go further away if it stays blurred"
+            "take it again: hold the phone steady and tap on the mole to focus; if it stays blurred, go further away "
+            "and crop the photo"
         ),
     ),
     "lighting": (
@@ -29,11 +30,16 @@ REFUSALS: dict[RefusalReason, tuple[str, str]] = {
     ),
     "not-skin": (
         gettext_noop("this does not look like a photo of skin"),
-        gettext_noop("take a photo of the mole itself, about 5 cm away, with skin all around it"),
+        gettext_noop(
+            "take a photo of the mole itself, or crop this one, so that the mole takes about half of the width, "
+            "with skin all around it"
+        ),
     ),
     "no-lesion": (
         gettext_noop("there is skin, but no mole to be seen"),
-        gettext_noop("take it again with the mole in the middle, about 5 cm away, in daylight"),
+        gettext_noop(
+            "take it again in daylight, or crop it, so that the mole is in the middle and takes about half of the width"
+        ),
     ),
     "grey": (
         gettext_noop("the photo is in grey or in one tint, and the network needs its colours"),
