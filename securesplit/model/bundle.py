@@ -10,6 +10,7 @@ its manifest names is checked like a half.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,7 +65,7 @@ class Bundle:
             ConfigError: `folder` is no path, as `named_path` says.
         """
         folder = DEFAULT_FOLDER if folder is None else named_path(folder, "folder")
-        if folder.is_file():
+        if os.path.isfile(folder):  # noqa: PTH113  (`Path.is_file` raises where a name is too long)
             hint = "a bundle is a folder; `securesplit split` makes one of a network"
             raise BundleError(f"{folder} is a file, not a bundle", hint=hint)
         try:

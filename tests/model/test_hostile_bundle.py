@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from securesplit.errors import BundleError
+from securesplit.errors import BundleError, ConfigError
 from securesplit.model import Bundle, manifest
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.model.files import MAX_HALF_BYTES, MAX_MANIFEST_BYTES, read_file
@@ -97,9 +97,11 @@ def test_a_file_of_another_kind(folder: Path, name: str, kind: str) -> None:
     refused(folder)
 
 
-@pytest.mark.parametrize("path", ["absent", "a\0b", "n" * 300, "manifest.json/manifest.json"])
+@pytest.mark.parametrize("path", ["absent", "manifest.json", "n" * 300, "manifest.json/manifest.json"])
 def test_a_path_that_is_no_bundle(folder: Path, path: str) -> None:
     refused(folder / path)
+    with pytest.raises(ConfigError, match="folder cannot be"):
+        Bundle.load(folder / "a\0b")
 
 
 def test_links_within_the_folder_are_followed(folder: Path, tmp_path: Path) -> None:
