@@ -74,7 +74,7 @@ def certificates() -> None:
         side="client",
         now=NOW,
     )
-    verifying.verified(found, "client", whose="client", hint="", now=NOW + timedelta(hours=1))
+    verifying.verified(found, whose="client", hint="", now=NOW + timedelta(hours=1))
 
 
 def privacy() -> None:
