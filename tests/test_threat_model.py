@@ -92,6 +92,27 @@ def test_lesions_of_guarded_are_told_apart_as_often_as_the_audit_says():
     assert said.replace("%", " %") in " ".join(TEXT.split())
 
 
+def test_the_tail_is_copied_from_as_few_answers_as_the_audit_says():
+    """A13 on the default preset, in docs/privacy.md, and of `guarded` in docs/guarded.md."""
+    (own,), (guarded,) = of_encrypted("Stealing"), of_guarded("Stealing")
+    assert own["queries for 95 %"] == guarded["queries for 95 %"] == "10"
+    share, low, high = copied(own)
+    assert f"for {share:.0f} % of the test photos ({low / 100:.3f} to {high / 100:.3f})" in flowing(TEXT)
+    for document in (README, PRIVACY):
+        assert f"copy that gives {share:.0f} % of the labels" in flowing(document)
+    assert f"network that gives {copied(guarded)[0]:.0f} % of the labels" in flowing(GUARDED)
+
+
+def copied(row):
+    """Of the labels, in percent, and the ends of its interval."""
+    return [100 * figure for figure in figures(row["agreement"])]
+
+
+def flowing(document):
+    """Without line breaks."""
+    return " ".join(document.split())
+
+
 def upper_end(rows, column):
     """Of the widest interval, in percent."""
     return math.ceil(100 * max(figures(row[column])[2] for row in rows))
