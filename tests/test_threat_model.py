@@ -19,6 +19,11 @@ GUESS = "0.5000 (0.5000 to 0.5000)"
 CLAIMS = [line for line in TEXT.splitlines() if line.startswith("|") and "tests/" in line]
 
 
+def flowing(document):
+    """Without line breaks."""
+    return " ".join(document.split())
+
+
 @cache
 def functions(path):
     tree = ast.parse((REPO / path).read_text(encoding="utf-8"))
@@ -54,7 +59,7 @@ def test_persons_are_named_as_often_as_the_audit_says():
     }
     (four, other_four), (six, other_six) = rates[4], rates[6]
     said = f"A10 gets {four} % from four and {six} % from six, and {other_four} % and {other_six} % where it does not"
-    assert said in " ".join(TEXT.split())
+    assert said in flowing(TEXT)
 
 
 def of_guarded(table):
@@ -89,7 +94,7 @@ def test_lesions_of_guarded_are_told_apart_as_often_as_the_audit_says():
     released, *ends, answered = figures(summary.split("|")[3])
     assert [released, *ends] == [round(figure, 3) for figure in figures(row["told apart"])]
     said = f"in {released:.0%} of cases, where the answer's probability alone does so in {answered:.0%}"
-    assert said.replace("%", " %") in " ".join(TEXT.split())
+    assert said.replace("%", " %") in flowing(TEXT)
 
 
 def test_the_tail_is_copied_from_as_few_answers_as_the_audit_says():
@@ -106,11 +111,6 @@ def test_the_tail_is_copied_from_as_few_answers_as_the_audit_says():
 def copied(row):
     """Of the labels, in percent, and the ends of its interval."""
     return [100 * figure for figure in figures(row["agreement"])]
-
-
-def flowing(document):
-    """Without line breaks."""
-    return " ".join(document.split())
 
 
 def upper_end(rows, column):
@@ -150,7 +150,7 @@ def test_attacks_on_ciphertexts_get_nothing_at_all():
     assert {row[view] for row in of_encrypted("Attributes") for view in ("label-only", "answer-only")} == {GUESS}
     said = re.search(
         r"A8 has an AUC of (0\.\d\d) to (0\.\d\d), no interval above 0\.5, A6 names (\S+) % of 1,000",
-        " ".join(PRIVACY.split()),
+        flowing(PRIVACY),
     )
     assert (f"{min(aucs)[0]:.2f}", f"{max(aucs)[0]:.2f}") == said.groups()[:2]
     (photo,) = (row for row in of_encrypted("Identification") if row["N"] == "1000")
@@ -167,7 +167,7 @@ def test_attacks_on_ciphertexts_get_nothing_at_all():
 def test_whoever_names_one_assumption_of_encrypted_names_the_other():
     """Ring learning with errors alone does not say that evaluation keys may be handed out."""
     documents = [*REPO.glob("*.md"), *(REPO / "docs").glob("*.md")]
-    texts = {document.name: " ".join(document.read_text(encoding="utf-8").split()) for document in documents}
+    texts = {document.name: flowing(document.read_text(encoding="utf-8")) for document in documents}
     resting = {name for name, text in texts.items() if "ring learning with errors" in text.lower()}
     assert {"README.md", "threat_model.md", "privacy.md", "glossary.md"} <= resting
     assert [name for name in resting if not re.search("circular(ly secure| security)", texts[name])] == []

@@ -6,6 +6,7 @@ import importlib.util
 import io
 import random
 import sys
+import textwrap
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -299,23 +300,31 @@ def test_a_decoder_that_cannot_be_started_damages_no_photo(
     assert "save the photo as a JPEG" in caught.value.hint
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="bounds of Linux")
-def test_a_decoder_takes_bounded_memory_and_writes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tries = f"""
+def let_decode(body: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put `body` in the place of what the decoder's process decodes with, behind all that confines it."""
+    program = f"""
 import sys
 sys.path.insert(0, {str(isolated._DECODER.parent)!r})
 import decoder
 def decode(*_):
-    try:
-        open({str(tmp_path / "file")!r}, "wb", 0).write(b"x")
-    except OSError:
-        return bytearray(2 << 30)
-    raise ValueError("wrote a file")
+{textwrap.indent(textwrap.dedent(body), "    ")}
 decoder.decode = decode
 decoder.main()
 """
-    (tmp_path / "tries.py").write_text(tries)
-    monkeypatch.setattr(isolated, "_DECODER", tmp_path / "tries.py")
+    (folder / "program.py").write_text(program)
+    monkeypatch.setattr(isolated, "_DECODER", folder / "program.py")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="bounds of Linux")
+def test_a_decoder_takes_bounded_memory_and_writes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = f"""
+        try:
+            open({str(tmp_path / "file")!r}, "wb", 0).write(b"x")
+        except OSError:
+            return bytearray(2 << 30)
+        raise ValueError("wrote a file")
+    """
+    let_decode(body, tmp_path, monkeypatch)
     with pytest.raises(PhotoError, match="too much memory"):
         read(HEIC)
 
@@ -323,17 +332,11 @@ decoder.main()
 @pytest.mark.skipif(sys.platform != "linux", reason="a call of Linux")
 def test_a_decoder_s_memory_is_in_no_core_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It holds the photo and is what a hostile file makes crash; a program that takes core files is told no limit."""
-    tells = f"""
-import ctypes, sys
-sys.path.insert(0, {str(isolated._DECODER.parent)!r})
-import decoder
-def decode(*_):
-    raise ValueError(f"dumpable {{ctypes.CDLL(None).prctl(3, *[ctypes.c_ulong(0)] * 4)}}")
-decoder.decode = decode
-decoder.main()
-"""
-    (tmp_path / "tells.py").write_text(tells)
-    monkeypatch.setattr(isolated, "_DECODER", tmp_path / "tells.py")
+    body = """
+        import ctypes
+        raise ValueError(f"dumpable {ctypes.CDLL(None).prctl(3, *[ctypes.c_ulong(0)] * 4)}")
+    """
+    let_decode(body, tmp_path, monkeypatch)
     with pytest.raises(PhotoError, match="dumpable 0"):
         read(HEIC)
 
