@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import weakref
 from typing import Protocol
 
 import zmq
@@ -44,10 +45,14 @@ class Poller:
 
 
 class Wakeup:
-    """Ends a wait from another thread or from a signal handler."""
+    """Ends a wait from another thread or from a signal handler.
+
+    It stays open as long as anything refers to it: threads and signals may come when nobody waits any more.
+    """
 
     def __init__(self) -> None:
-        self._out, self._in = socket.socketpair()
+        self._out, self._in = ends = socket.socketpair()
+        weakref.finalize(self, _close, *ends)
         self._out.setblocking(False)  # noqa: FBT003  (the standard library's signature)
         self._in.setblocking(False)  # noqa: FBT003
 
@@ -76,7 +81,7 @@ class Wakeup:
         except BlockingIOError:
             return
 
-    def close(self) -> None:
-        """Close both ends."""
-        self._out.close()
-        self._in.close()
+
+def _close(*sockets: socket.socket) -> None:
+    for end in sockets:
+        end.close()

@@ -95,7 +95,6 @@ class Front:
         self._ticked_at = self._guarded_at = clock()
         with contextlib.ExitStack() as on_error:
             on_error.callback(self._socket.close)
-            on_error.callback(self.wakeup.close)
             self._keys = _key_store(served, settings, clock, self.counters)
             if self._keys is not None:
                 on_error.callback(self._keys.close)
@@ -139,7 +138,6 @@ class Front:
             if self._keys is not None:
                 self._keys.close()
             self._socket.close(flush_s=_FLUSH_S)
-            self.wakeup.close()
 
     def stop(self, within_s: float) -> None:
         """Accept nothing new, finish what was accepted within this time, and end `run`; from any thread or signal."""

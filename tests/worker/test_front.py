@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import struct
 import threading
 import time
@@ -23,6 +24,7 @@ from securesplit.errors import TrustError
 from securesplit.pki import issuing, keystore
 from securesplit.pki.credentials import Credentials
 from securesplit.transport.connection import Connection
+from securesplit.transport.poll import Wakeup
 from securesplit.worker import admission, inflight, pacing
 from securesplit_testing.serving import IDENTITY, Running, now, release, running, serve_engine, wait_until
 from securesplit_testing.threads import beside
@@ -283,6 +285,24 @@ def test_a_draining_front_finishes_and_accepts_nothing_new(raw: RawClient) -> No
         assert isinstance(event, Refused)
         assert event.code is Code.DRAIN
         assert logit(client.receive()) == 5
+
+
+def test_what_asks_a_front_that_has_ended_is_not_told_so(raw: RawClient) -> None:
+    """A second signal, the thread that watches the folder: what comes while a front ends also comes after it."""
+    with running() as worker:
+        assert is_answered(raw(worker))
+    front = worker.front
+    front.stop(0.0)
+    front.reload(lambda: pytest.fail("it has ended"))
+    assert os.write(front.wakeup.signal_fd, b"\0") == 1
+    assert front.status().is_draining
+
+
+def test_a_wakeup_that_nobody_has_leaves_no_descriptor() -> None:
+    wakeup = Wakeup()
+    ends = wakeup._in, wakeup._out
+    del wakeup
+    assert [end.fileno() for end in ends] == [-1, -1]
 
 
 def test_a_client_goes_elsewhere_when_its_worker_drains(raw: RawClient) -> None:
