@@ -1,4 +1,4 @@
-"""Photo -> pixels: bounds before decoding, one upright turn, sRGB, centre square, one fixed size."""
+"""Photo -> pixels: bounds before decoding, one upright turn, sRGB, one square, one fixed size."""
 
 from securesplit.imaging.listing import Listing
 from securesplit.imaging.memory import MAX_DECODED_BYTES, MAX_PIXELS

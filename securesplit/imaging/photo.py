@@ -29,7 +29,7 @@ from securesplit.imaging.memory import MAX_DECODED_BYTES, check_memory, check_si
 from securesplit.imaging.photo_source import PhotoSource, check_array, read_source
 from securesplit.imaging.pillow_image import facts_of
 from securesplit.imaging.pixels import to_upright_rgb
-from securesplit.results import Crop
+from securesplit.results import Crop, Framing
 from securesplit.text import one_line
 
 _AGAIN = "copy the photo again from its source"
@@ -53,21 +53,25 @@ class Square:
     crop: Crop
 
 
-def load_photo(photo: PhotoSource, side: int) -> NDArray[np.uint8]:
-    """The centre square alone, of the same sources; raises the same errors as `load_square`."""
+_FINER = 2
+"""Times as many pixels as otherwise are kept of a large photo, of which a square around a lesion shows a part."""
+
+
+def load_photo(photo: PhotoSource, side: int, framing: Framing = "centre square") -> NDArray[np.uint8]:
+    """As a network learns a photo: as `load_square`, but no centre square is slid; raises the same errors."""
     with _refusing():
-        image, is_reduced = _load(photo, side)
-        return _scaled(image, centre_square(image), side, is_reduced=is_reduced)
+        image, is_reduced = _load(photo, _read_for(side, framing))
+        place = centre_square(image) if framing == "centre square" else choose_square(image, framing, side)
+        return _scaled(image, place, side, is_reduced=is_reduced)
 
 
-def load_square(photo: PhotoSource, side: int) -> Square:
+def load_square(photo: PhotoSource, side: int, framing: Framing = "centre square") -> Square:
     """Read, turn upright, convert to sRGB, cut out the square that a network is to see, and scale it to `side`.
-
-    That is the centre square, or one around a lesion which that would cut (`securesplit.imaging.lesion`).
 
     Args:
         photo: a path, a binary file object, a PIL image, or an array ``(h, w, 3) uint8`` of upright sRGB pixels.
         side: pixels.
+        framing: which square (`securesplit.imaging.lesion`).
 
     Raises:
         PhotoError: no such file, no permission, not a regular file, empty, not an image of a known format, damaged,
@@ -75,8 +79,8 @@ def load_square(photo: PhotoSource, side: int) -> Square:
             `MIN_SIDE`; or `photo` is of another kind.
     """
     with _refusing():
-        image, is_reduced = _load(photo, side)
-        place = choose_square(image)
+        image, is_reduced = _load(photo, _read_for(side, framing))
+        place = choose_square(image, framing, side)
         return Square(_scaled(image, place, side, is_reduced=is_reduced), place.edge, place.within(image))
 
 
@@ -96,6 +100,10 @@ def load_whole(photo: PhotoSource, side: int, longest: int) -> NDArray[np.uint8]
         scale = min(1.0, longest / max(image.size))
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         return np.asarray(image.resize(size, Image.Resampling.BICUBIC), np.uint8)
+
+
+def _read_for(side: int, framing: Framing) -> int:
+    return side if framing == "centre square" else _FINER * side
 
 
 def _scaled(image: Image.Image, place: Place, side: int, *, is_reduced: bool) -> NDArray[np.uint8]:

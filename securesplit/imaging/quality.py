@@ -20,7 +20,7 @@ MEASURES = 10
 SIDE = 150
 """Pixels; sharpness is judged at no larger side, so that one bound serves networks of any input size."""
 LEAST_SHARE_OF_SIDE = 0.6
-"""Of the network's input that the photo's centre square must have; below, most of what the network sees is made up."""
+"""Of the network's input that a photo's square must have; below, most of what the network sees is made up."""
 DARK, BRIGHT = 65.0, 240.0  # mean brightness, 0..255
 PLAIN = 2.5  # standard deviation of brightness: nothing to be seen
 GREY = 3.0  # mean of the difference between a pixel's largest and smallest channel
@@ -92,7 +92,7 @@ def check(pixels: NDArray[np.uint8], edge: int, seen: Look | None = None) -> Ref
 
     Args:
         pixels: as the head sees them, ``(side, side, 3) uint8``.
-        edge: of the photo's centre square as it came, in pixels.
+        edge: of the photo's square as it came, in pixels.
         seen: of the same pixels, where that was computed before.
     """
     if edge < LEAST_SHARE_OF_SIDE * len(pixels):

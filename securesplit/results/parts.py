@@ -19,6 +19,8 @@ Risk = Literal["low", "borderline", "raised"]
 """Whether the interval of an answer lies below the threshold, holds it, or lies above it."""
 Kind = Literal["dermoscopy", "phone"]
 """How a photo was taken: through a dermatoscope, or by a camera alone."""
+Framing = Literal["centre square", "lesion"]
+"""Which square of a photo a network sees (`securesplit.imaging.lesion`)."""
 RefusalReason = Literal["blur", "lighting", "framing", "low-resolution", "not-skin", "no-lesion", "grey", "collage"]
 Claim = Literal["none", "measured", "proven", "cryptographic"]
 """What a preset's protection rests on: nothing, attacks that were measured, a proof, or encryption."""
@@ -169,7 +171,7 @@ class Crop:
     """The square of a photo that the network saw, in shares of the upright photo's width and height.
 
     Attributes:
-        by: what chose it: ``centre``, or the ``lesion`` that the centre square would have cut.
+        by: what chose it: ``centre``, or the ``lesion`` that it lies around or was slid to.
         left, top, right, bottom: 0 to 1, from the left and from above.
     """
 

@@ -1,8 +1,9 @@
-"""The square that a network sees: the centre one, to the last bit, unless that would cut a lesion that stands out."""
+"""The square that a network sees: the centre one, unless that would cut a lesion or show it too small."""
 
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,20 +12,27 @@ import pytest
 from PIL import Image, ImageDraw
 
 from securesplit import Client, Refusal, wording
-from securesplit.imaging import load_photo, load_square, pixels
-from securesplit.imaging.lesion import centre_square, choose_square
+from securesplit.imaging import load_photo, load_square, pixels, quality
+from securesplit.imaging.lesion import AROUND, Place, centre_square, choose_square
 from securesplit.worker import EmbeddedWorker
 from securesplit_testing.photo_files import exif, saved, short
 
 SKIN, MOLE = (214, 172, 148), (120, 74, 60)
 
 
-def photo(width: int, height: int, *, at: tuple[float, float] = (0.5, 0.5), size: int = 90) -> Image.Image:
+def photo(
+    width: int,
+    height: int,
+    *,
+    at: tuple[float, float] = (0.5, 0.5),
+    size: int = 90,
+    colour: tuple[int, int, int] = MOLE,
+) -> Image.Image:
     """Skin with grain, and a round mole of `size` pixels whose middle lies at shares of width and height."""
     grain = np.random.default_rng(1).integers(-6, 7, (height, width, 1))
     image = Image.new("RGB", (width, height), SKIN)
     x, y = at[0] * width, at[1] * height
-    ImageDraw.Draw(image).ellipse((x - size / 2, y - size / 2, x + size / 2, y + size / 2), MOLE)
+    ImageDraw.Draw(image).ellipse((x - size / 2, y - size / 2, x + size / 2, y + size / 2), colour)
     return Image.fromarray((np.asarray(image, np.int16) + grain).clip(0, 255).astype(np.uint8))
 
 
@@ -63,13 +71,13 @@ def test_pixels_outside_the_centre_square_change_no_bit(image: Image.Image) -> N
 )
 def test_the_square_is_slid_to_a_lesion_that_would_be_cut(image: Image.Image, box: tuple[int, ...]) -> None:
     square = load_square(image, 150)
-    assert choose_square(image).box == box
+    assert choose_square(image, "centre square", 150).box == box
     assert square.crop.by == "lesion"
     assert np.abs(square.pixels.astype(int) - load_photo(image.crop(box), 150)).mean() < 1
 
 
 def test_the_lesion_comes_to_the_middle_where_the_photo_allows() -> None:
-    left, _, right, _ = choose_square(photo(900, 300, at=(0.25, 0.5))).box
+    left, _, right, _ = choose_square(photo(900, 300, at=(0.25, 0.5)), "centre square", 150).box
     assert abs((left + right) / 2 - 225) < 15
 
 
@@ -148,3 +156,144 @@ def test_a_refusal_says_it_too(tmp_path: Path) -> None:
         refused = client.diagnose(SLID.convert("L").convert("RGB"))
     assert isinstance(refused, Refusal)
     assert refused.to_json()["crop"]["by"] == "lesion"
+
+
+def around(image: Image.Image) -> Place:
+    return choose_square(image, "lesion", 150)
+
+
+def middle(place: Place, image: Image.Image) -> tuple[float, float]:
+    return (place.left + place.edge / 2) / image.width, (place.top + place.edge / 2) / image.height
+
+
+@pytest.mark.parametrize("at", [(0.5, 0.5), (0.3, 0.6), (0.62, 0.35)])
+@pytest.mark.parametrize("size", [(900, 600), (600, 900), (700, 700)])
+def test_a_square_lies_around_the_lesion(size: tuple[int, int], at: tuple[float, float]) -> None:
+    image = photo(*size, at=at, size=160)
+    place = around(image)
+    assert place.follows_lesion
+    assert place.edge == pytest.approx(AROUND * 160, rel=0.12)
+    assert middle(place, image) == pytest.approx(at, abs=0.02)
+
+
+def test_a_lesion_is_seen_no_smaller_than_it_should_be() -> None:
+    """The same mole, filling a tenth of its photo's height, a fifth, a third, and half of it."""
+    seen = [load_square(photo(1600, 1200, size=size), 150, "lesion").pixels for size in (120, 240, 400, 600)]
+    shares = [(pixels.mean(axis=-1) < 130).mean() for pixels in seen]
+    assert shares[:3] == pytest.approx([math.pi / 4 / AROUND**2] * 3, rel=0.2)
+    assert shares[3] == pytest.approx(math.pi / 4 / 2**2, rel=0.05)
+    small, large = (load_square(photo(1600, 1200, size=size), 150).pixels for size in (120, 600))
+    assert (large.mean(axis=-1) < 130).mean() > 10 * (small.mean(axis=-1) < 130).mean()
+
+
+@pytest.mark.parametrize("at", [(0.5, 0.5), (0.4, 0.5), (0.2, 0.5)])
+@pytest.mark.parametrize("size", [140, 200, 280])
+def test_a_lesion_that_is_large_enough_changes_nothing(size: int, at: tuple[float, float]) -> None:
+    image = photo(400, 300, at=at, size=size)
+    assert around(image) == choose_square(image, "centre square", 150)
+
+
+def test_a_square_has_pixels_enough_for_the_network() -> None:
+    """0.6 × 150, and all that there are where a photo has fewer."""
+    assert around(photo(400, 300, size=30)).edge == 90
+    for side in range(100, 110):
+        assert choose_square(photo(400, 300, size=30), "lesion", side).edge >= quality.LEAST_SHARE_OF_SIDE * side
+    assert around(photo(80, 60, size=10)).edge == 60
+
+
+@pytest.mark.parametrize(
+    "image", [Image.new("RGB", (400, 300), SKIN), BAND, photo(400, 300, size=0), Image.new("RGB", (300, 300))]
+)
+def test_where_nothing_stands_out_it_is_the_centre_square(image: Image.Image) -> None:
+    assert around(image) == centre_square(image)
+    assert load_square(image, 150, "lesion").crop.by == "centre"
+
+
+def lit_from_one_side(image: Image.Image) -> Image.Image:
+    light = np.linspace(1.0, 0.55, image.width)[None, :, None]
+    return Image.fromarray((np.asarray(image) * light).astype(np.uint8))
+
+
+def with_dark_frame(image: Image.Image) -> Image.Image:
+    lens = Image.new("L", image.size)
+    ImageDraw.Draw(lens).ellipse((10, 10, image.width - 10, image.height - 10), 255)
+    return Image.composite(image, Image.new("RGB", image.size), lens)
+
+
+def with_hairs(image: Image.Image) -> Image.Image:
+    drawn = ImageDraw.Draw(image)
+    for x in range(20, image.width, 40):
+        drawn.line((x, 0, x + 60, image.height), (40, 30, 25), 2)
+    return image
+
+
+def with_reflections(image: Image.Image) -> Image.Image:
+    ImageDraw.Draw(image).rectangle((30, 30, 130, 130), (250, 250, 250))
+    return image
+
+
+@pytest.mark.parametrize("disturbed", [lit_from_one_side, with_dark_frame, with_hairs, with_reflections])
+def test_neither_light_nor_frame_nor_hairs_are_taken_for_the_lesion(
+    disturbed: Callable[[Image.Image], Image.Image],
+) -> None:
+    image = photo(600, 600, at=(0.55, 0.45), size=150)
+    expected, found = around(image), around(disturbed(image))
+    assert found.edge == pytest.approx(expected.edge, rel=0.15)
+    assert (found.left, found.top) == pytest.approx((expected.left, expected.top), abs=25)
+
+
+@pytest.mark.parametrize("marks", [[(150, 60, 260, 110)], [(60, 400, 140, 560), (420, 30, 560, 80)]])
+def test_a_pens_marks_are_not_taken_for_a_pale_lesion(marks: list[tuple[int, int, int, int]]) -> None:
+    image = photo(600, 600, at=(0.55, 0.5), size=160, colour=(190, 140, 118))
+    expected = around(image)
+    for mark in marks:
+        ImageDraw.Draw(image).rectangle(mark, (70, 40, 130))
+    found = around(image)
+    assert found.edge == pytest.approx(expected.edge, rel=0.2)
+    assert middle(found, image) == pytest.approx((0.55, 0.5), abs=0.05)
+
+
+def test_a_pens_mark_in_the_middle_counts_less_than_a_lesion_beside_it() -> None:
+    image = photo(600, 600, at=(0.7, 0.5), size=160)
+    ImageDraw.Draw(image).rectangle((210, 230, 310, 370), (70, 40, 130))
+    assert middle(around(image), image) == pytest.approx((0.7, 0.5), abs=0.04)
+
+
+def test_a_blue_lesion_is_found_where_nothing_else_stands_out() -> None:
+    image = photo(600, 600, at=(0.45, 0.55), size=160, colour=(60, 60, 105))
+    assert middle(around(image), image) == pytest.approx((0.45, 0.55), abs=0.03)
+    assert around(image).edge == pytest.approx(AROUND * 160, rel=0.12)
+
+
+@pytest.mark.parametrize("thing", [(0, 0, 120, 120), (480, 450, 600, 600), (0, 480, 150, 600)])
+def test_what_lies_in_a_corner_is_no_lesion(thing: tuple[int, int, int, int]) -> None:
+    image = Image.new("RGB", (600, 600), SKIN)
+    ImageDraw.Draw(image).rectangle(thing, (30, 28, 30))
+    assert around(image) == centre_square(image)
+
+
+def test_of_two_lesions_the_more_central_counts() -> None:
+    image = photo(600, 600, at=(0.45, 0.5), size=100)
+    ImageDraw.Draw(image).ellipse((470, 430, 590, 550), MOLE)
+    assert middle(around(image), image) == pytest.approx((0.45, 0.5), abs=0.02)
+
+
+@pytest.mark.parametrize("turn", [Image.Transpose.ROTATE_90, Image.Transpose.FLIP_LEFT_RIGHT])
+def test_a_turned_photo_has_the_turned_square(turn: Image.Transpose) -> None:
+    image = photo(600, 450, at=(0.4, 0.55), size=150)
+    turned = image.transpose(turn)
+    lies = Image.new("L", image.size)
+    lies.paste(255, around(image).box)
+    left, top, right, bottom = lies.transpose(turn).getbbox() or (0, 0, 0, 0)
+    assert around(turned).box == pytest.approx((left, top, right, bottom), abs=10)
+
+
+@pytest.mark.parametrize("kind", [*LOSSLESS, "HEIC"])
+def test_every_lossless_format_gives_the_same_square_around_the_lesion(kind: str) -> None:
+    expected = load_square(SLID, 50, "lesion")
+    found = load_square(io.BytesIO((LOSSLESS | {"HEIC": heic})[kind](SLID)), 50, "lesion")
+    assert expected.crop.by == "lesion"
+    assert expected.crop.bottom - expected.crop.top < 0.8
+    assert found.crop == expected.crop
+    assert (found.pixels == expected.pixels).all()
+    assert (load_photo(SLID, 50, "lesion") == expected.pixels).all()
