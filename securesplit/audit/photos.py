@@ -24,6 +24,7 @@ from securesplit.audit.setting import ShouldContinue, always
 from securesplit.errors import ConfigError, PhotoError
 from securesplit.imaging import load_photo
 from securesplit.imaging.synthetic import draw_lesion
+from securesplit.results import Framing
 from securesplit.text import counted
 
 MALIGNANT_DX, BENIGN_DX = frozenset({"mel", "bcc", "akiec"}), frozenset({"nv", "bkl", "vasc", "df"})
@@ -124,6 +125,7 @@ class Collection:
 def load(
     folder: Path | None,
     side: int,
+    framing: Framing = "centre square",
     *,
     auxiliary: int,
     targets: int,
@@ -134,6 +136,7 @@ def load(
     Args:
         folder: of photos.
         side: height and width in pixels.
+        framing: which square of a photo.
         auxiliary: how many of the attacker's.
         targets: how many of the targets'.
         should_continue: for either, whether there is time for more than `MIN_PHOTOS`.
@@ -155,7 +158,9 @@ def load(
     theirs_alone = {*found[len(mine) :]}
     mine = [entry for entry, subject in zip(mine, found, strict=False) if subject not in theirs_alone]
     return Collection(
-        name, _read(mine, side, auxiliary, should_continue[0]), _read(theirs, side, targets, should_continue[1])
+        name,
+        _read(mine, side, framing, auxiliary, should_continue[0]),
+        _read(theirs, side, framing, targets, should_continue[1]),
     )
 
 
@@ -258,7 +263,7 @@ def _shuffled(entries: list[Entry]) -> list[Entry]:
     return [entries[i] for i in np.random.default_rng(0).permutation(len(entries))]
 
 
-def _read(entries: Iterable[Entry], side: int, count: int, should_continue: ShouldContinue) -> Side:
+def _read(entries: Iterable[Entry], side: int, framing: Framing, count: int, should_continue: ShouldContinue) -> Side:
     """The first `count` that can be read, or as many as there is time for."""
     kept: list[Entry] = []
     pixels = []
@@ -266,7 +271,7 @@ def _read(entries: Iterable[Entry], side: int, count: int, should_continue: Shou
         if len(kept) == count or (len(kept) >= MIN_PHOTOS and not should_continue()):
             break
         try:
-            pixels.append(_pixels(entry, side))
+            pixels.append(_pixels(entry, side, framing))
         except PhotoError:
             continue  # a user's folder may hold other things; the report says how many photos were used
         kept.append(entry)
@@ -278,7 +283,7 @@ def _read(entries: Iterable[Entry], side: int, count: int, should_continue: Shou
     return Side(tuple(kept), np.stack(pixels))
 
 
-def _pixels(entry: Entry, side: int) -> NDArray[np.uint8]:
+def _pixels(entry: Entry, side: int, framing: Framing) -> NDArray[np.uint8]:
     if isinstance(entry.source, int):
         return draw_lesion(entry.source, side)
-    return load_photo(entry.source, side)
+    return load_photo(entry.source, side, framing)

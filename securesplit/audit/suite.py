@@ -121,8 +121,8 @@ def _photos(
     """As many as an interrupted audit had, else as many as there is time to read."""
     auxiliary, targets = claim.counts or most
     should_continue = (always, always) if claim.counts else (until(ends_s[0]), until(ends_s[1]))
-    side = bundle.manifest.side
-    return photos.load(data, side, auxiliary=auxiliary, targets=targets, should_continue=should_continue)
+    seen = bundle.manifest.side, bundle.manifest.framing
+    return photos.load(data, *seen, auxiliary=auxiliary, targets=targets, should_continue=should_continue)
 
 
 def _check_heads(bundle: Bundle, presets: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -13,6 +13,7 @@ from securesplit.cli.settings import command
 from securesplit.cli.split_options import load_network, network_argument, network_options, pixels_option
 from securesplit.cli.targets import check_writable
 from securesplit.errors import BundleError, ConfigError, PhotoError
+from securesplit.results import Framing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,6 +49,13 @@ DRAWN_PHOTOS = 16
     metavar="FOLDER",
     help=f"Photos that set the ranges; up to {MAX_CALIBRATION_PHOTOS} are used.  [default: synthetic lesions]",
 )
+@click.option(
+    "--framing",
+    type=click.Choice(get_args(Framing)),
+    default="centre square",
+    show_default=True,
+    help="What devices show the network: the photo's centre, or closer where a lesion is small.",
+)
 @click.option("--name", metavar="TEXT", help="Name of the bundle.  [default: the network's, at the layer]")
 @click.option("--licence", metavar="TEXT", default="not stated", show_default=True, help="Of the weights.")
 @click.option("--provenance", metavar="KEY=VALUE", multiple=True, help="For the manifest; may be repeated.")
@@ -63,6 +71,7 @@ def split(
     pixels: str,
     precision: str,
     calibration: Path | None,
+    framing: Framing,
     name: str | None,
     licence: str,
     provenance: tuple[str, ...],
@@ -84,10 +93,10 @@ def split(
     network = splitting.choose_output(load_network(model, side, weights), output)
     shape = splitting.split_at(network, layer)[2].shape
     described = {"name": name or f"{network.name}-{layer}", "backbone": network.name, "cut": layer}
-    described |= {"side": int(network.input_shape[1]), "about": about}
+    described |= {"side": int(network.input_shape[1]), "framing": framing, "about": about}
     if out is not None:
         packing.check_described(**described)
-    photos = _photos(calibration, network.input_shape[1:])
+    photos = _photos(calibration, network.input_shape[1:], framing)
     if out is None:
         content = packing.pack_head(network, layer, photos, precision=precision, pixels=pixels)
     else:
@@ -137,7 +146,7 @@ def _pairs(texts: tuple[str, ...]) -> dict[str, str]:
     return dict(text.split("=", 1) for text in texts)
 
 
-def _photos(folder: Path | None, shape: tuple[Any, ...]) -> NDArray[np.uint8]:
+def _photos(folder: Path | None, shape: tuple[Any, ...], framing: Framing) -> NDArray[np.uint8]:
     """``(n, side, side, 3) uint8`` to calibrate with."""
     import numpy as np
 
@@ -151,7 +160,7 @@ def _photos(folder: Path | None, shape: tuple[Any, ...]) -> NDArray[np.uint8]:
     found = []
     for path in itertools.islice(sorted(folder.glob("*")), 4 * MAX_CALIBRATION_PHOTOS):
         try:
-            found.append(load_photo(path, side))
+            found.append(load_photo(path, side, framing))
         except PhotoError:
             continue  # a folder of photos may hold a list or a thumbnail database too
     if not found:

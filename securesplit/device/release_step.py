@@ -261,7 +261,7 @@ def assess(bundle: Bundle, photo: PhotoSource, privacy: str | float | None = Non
 
 def _look(photo: PhotoSource, bundle: Bundle) -> tuple[Square, quality.Look, RefusalReason | None]:
     """Read a photo, and judge it by its pixels."""
-    square = load_square(photo, bundle.manifest.side)
+    square = load_square(photo, bundle.manifest.side, bundle.manifest.framing)
     seen = quality.look(square.pixels)
     return square, seen, quality.check(square.pixels, square.edge, seen)
 

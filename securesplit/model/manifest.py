@@ -2,8 +2,8 @@
 
 The identity of a bundle is the SHA-256 over the hashes of both halves and over the release contract (shape, dtype,
 step and clip norm of every preset, under the name that it is stored by), so two sides that share it read the same
-integers the same way. Where a preset is encrypted, it also covers the hashes of that preset's files. Calibration,
-threshold and measured quality may be rewritten without changing it.
+integers the same way. Where a preset is encrypted, it also covers the hashes of that preset's files; and which square
+of a photo the network sees. Calibration, threshold and measured quality may be rewritten without changing it.
 
 A manifest has the stored names of presets (`securesplit.privacy.preset_names`). `parse` translates them to current
 names and `Manifest.to_json` back, so an earlier version can read what it writes.
@@ -27,12 +27,13 @@ from securesplit.model.encrypted_preset import EncryptedInfo
 from securesplit.model.presets import SHARES, NoiseCalibration, Preset, accuracy_of, at_noise
 from securesplit.privacy.preset_names import by_current_name, current_name
 from securesplit.privacy.release import ReleaseSpec
-from securesplit.results import Accuracy, Kind
+from securesplit.results import Accuracy, Framing, Kind
 
 _SCHEMAS = "securesplit.bundle/"
-SCHEMA, ENCRYPTED_SCHEMA, GUARDED_SCHEMA = SCHEMAS = tuple(f"{_SCHEMAS}{number}" for number in (1, 2, 3))
-"""Without and with an encrypted preset, which a version that reads the first alone would send in the open; and with a
-preset that has halves of its own, which an earlier version would look for in the common ones."""
+SCHEMA, ENCRYPTED_SCHEMA, GUARDED_SCHEMA, LESION_SCHEMA = SCHEMAS = tuple(f"{_SCHEMAS}{n}" for n in (1, 2, 3, 4))
+"""Without and with an encrypted preset, which a version that reads the first alone would send in the open; with a
+preset that has halves of its own, which an earlier version would look for in the common ones; and with a network that
+sees a square around the lesion, where an earlier version would show it the centre one."""
 SIDES = (8, 2048)
 """Of a photo, in pixels."""
 MAX_PRESETS = 16
@@ -110,6 +111,7 @@ class Manifest:
     default_preset: str
     licence: str
     provenance: Mapping[str, Any]
+    framing: Framing = "centre square"
     gate: GateInfo | None = None
     attack_decoder: AttackInfo | None = None
     encrypted: EncryptedInfo | None = None
@@ -118,6 +120,8 @@ class Manifest:
     @property
     def schema(self) -> str:
         """By which a reader knows whether it can read the manifest."""
+        if self.framing == "lesion":
+            return LESION_SCHEMA
         if self.guarded is not None:
             return GUARDED_SCHEMA
         return SCHEMA if self.encrypted is None else ENCRYPTED_SCHEMA
@@ -151,7 +155,7 @@ class Manifest:
             "name": self.name,
             "identity": f"sha256:{self.identity.hex()}",
             "halves": {"head.tflite": self.head_sha256, "tail.tflite": self.tail_sha256},
-            "preprocessing": {"side": self.side, "crop": "centre square", "colour": "RGB 0..255"},
+            "preprocessing": {"side": self.side, "crop": self.framing, "colour": "RGB 0..255"},
             "backbone": self.backbone,
             "cut": self.cut,
             "default_preset": self._stored(self.default_preset),
@@ -215,7 +219,7 @@ def _check_schema(raw: Mapping[str, Any]) -> None:
 
 
 def _manifest(raw: Mapping[str, Any]) -> Manifest:
-    halves, stored = fields.section(raw, "halves"), fields.section(raw, "presets")
+    halves, stored, seen = (fields.section(raw, name) for name in ("halves", "presets", "preprocessing"))
     if not 0 < len(stored) <= MAX_PRESETS:
         raise ValueError(f"presets are not 1 to {MAX_PRESETS}")
     presets = by_current_name({name: preset_json.parse(name, fields.section(stored, name)) for name in stored})
@@ -223,7 +227,8 @@ def _manifest(raw: Mapping[str, Any]) -> Manifest:
         name=fields.name(raw, "name"),
         head_sha256=fields.sha256(halves, "head.tflite"),
         tail_sha256=fields.sha256(halves, "tail.tflite"),
-        side=fields.whole(fields.section(raw, "preprocessing").get("side"), "side", *SIDES),
+        side=fields.whole(seen.get("side"), "side", *SIDES),
+        framing=_framing(seen.get("crop", "centre square")),
         backbone=fields.name(raw, "backbone"),
         cut=fields.name(raw, "cut"),
         presets=presets,
@@ -235,6 +240,14 @@ def _manifest(raw: Mapping[str, Any]) -> Manifest:
         encrypted=encrypted_preset.parse_info(raw, {name: preset.spec for name, preset in presets.items()}),
         guarded=_guarded(raw, presets),
     )
+
+
+def _framing(crop: object) -> Framing:
+    known: tuple[Framing, ...] = get_args(Framing)
+    for framing in known:
+        if crop == framing:
+            return framing
+    raise ValueError(f"crop is not one of {', '.join(known)}")
 
 
 def _attack_decoder(raw: Mapping[str, Any], presets: Mapping[str, Any]) -> AttackInfo | None:

@@ -31,6 +31,7 @@ from securesplit.model.parity import Parity
 from securesplit.model.presets import Preset
 from securesplit.model.splitting import PIXELS, check_numbers, split_at
 from securesplit.privacy.release import ReleaseSpec
+from securesplit.results import Framing
 
 GRID_LIMIT = 32767
 SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
@@ -191,14 +192,16 @@ def _tail_endpoint(tail: Any, shape: tuple[int, ...], cut: NDArray[np.float32]) 
     )
 
 
-def check_described(*, name: str, backbone: str, cut: str, side: int, about: Mapping[str, Any]) -> None:
+def check_described(
+    *, name: str, backbone: str, cut: str, side: int, framing: Framing = "centre square", about: Mapping[str, Any]
+) -> None:
     """Refuse before minutes of work what `write_bundle` would refuse after them; it takes the same.
 
     Raises:
         ConfigError: no reader would take a bundle that is described so.
     """
-    described: dict[str, Any] = {"name": name, "backbone": backbone, "cut": cut, "side": side, "about": about}
-    _manifest(none_spec((1,), 1.0), {}, head_sha256="0" * 64, tail_sha256="0" * 64, **described)
+    described: dict[str, Any] = {"name": name, "backbone": backbone, "cut": cut, "side": side, "framing": framing}
+    _manifest(none_spec((1,), 1.0), {}, head_sha256="0" * 64, tail_sha256="0" * 64, about=about, **described)
 
 
 def _manifest(spec: ReleaseSpec, quality: Mapping[str, Any], *, about: Mapping[str, Any], **fields: Any) -> Manifest:
@@ -224,7 +227,15 @@ def _manifest(spec: ReleaseSpec, quality: Mapping[str, Any], *, about: Mapping[s
 
 
 def write_bundle(
-    folder: Path, packed: Packed, *, name: str, backbone: str, cut: str, side: int, about: Mapping[str, Any]
+    folder: Path,
+    packed: Packed,
+    *,
+    name: str,
+    backbone: str,
+    cut: str,
+    side: int,
+    framing: Framing = "centre square",
+    about: Mapping[str, Any],
 ) -> Manifest:
     """Write manifest and halves; nothing is overwritten.
 
@@ -235,6 +246,7 @@ def write_bundle(
         backbone: of the network.
         cut: name of the layer.
         side: height and width of a photo in pixels.
+        framing: which square of a photo that is.
         about: ``licence`` (text) and ``provenance`` (an object), for recipients of the bundle.
 
     Raises:
@@ -249,6 +261,7 @@ def write_bundle(
         backbone=backbone,
         cut=cut,
         side=side,
+        framing=framing,
         about=about,
     )
     with atomic.atomic_folder(folder) as own:

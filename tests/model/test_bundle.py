@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from securesplit.errors import BundleError
 from securesplit.imaging.synthetic import draw_lesion
-from securesplit.model import Bundle, Calibration
+from securesplit.model import Bundle, Calibration, manifest
 from securesplit.model.bundle import DEFAULT_FOLDER, FILES
 from securesplit.model.guarded_preset import GATE, HEAD, TAIL
 from securesplit.privacy.release import saturate, to_grid
@@ -31,6 +32,23 @@ def test_the_manifest_says_what_was_measured() -> None:
     assert "NC" in manifest.licence
     assert manifest.presets["certified"].spec.sigma_per_clip > 0
     assert manifest.default_preset != "none"
+
+
+def test_a_network_that_sees_a_square_around_the_lesion_is_another_contract() -> None:
+    """Which an earlier version refuses by its schema, as it would show the network another square."""
+    centred = Bundle.load().manifest
+    around = replace(centred, framing="lesion")
+    assert around.schema == manifest.LESION_SCHEMA != centred.schema
+    assert around.identity != centred.identity
+    assert json.loads(around.to_text())["preprocessing"] == {"side": 150, "crop": "lesion", "colour": "RGB 0..255"}
+    assert manifest.parse(around.to_text().encode()) == around
+    raw = json.loads(centred.to_text())
+    raw["preprocessing"]["crop"] = "corner"
+    with pytest.raises(BundleError, match="crop is not one of centre square, lesion"):
+        manifest.parse(json.dumps(raw).encode())
+    raw["preprocessing"]["crop"] = "lesion"
+    with pytest.raises(BundleError, match="schema"):
+        manifest.parse(json.dumps(raw).encode())
 
 
 @pytest.mark.parametrize("preset", ["none", "compact", "certified"])

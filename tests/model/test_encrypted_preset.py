@@ -95,7 +95,7 @@ def test_the_identity_covers_both_files(file: str) -> None:
 
 @pytest.mark.parametrize(
     ("schema", "hint"),
-    [("securesplit.bundle/4", "upgrade securesplit before the bundle"), ("x", "fetch or build the bundle again")],
+    [("securesplit.bundle/5", "upgrade securesplit before the bundle"), ("x", "fetch or build the bundle again")],
 )
 def test_a_bundle_of_a_later_form_wants_a_later_program(schema: str, hint: str) -> None:
     with pytest.raises(BundleError, match="this version reads") as caught:
@@ -130,7 +130,7 @@ def of_release(**fields: Any) -> Callable[[dict[str, Any]], object]:
     ("spoil", "message"),
     [
         (lambda raw: raw.update(schema="securesplit.bundle/1"), "its schema is securesplit.bundle/1"),
-        (lambda raw: raw.update(schema="securesplit.bundle/4"), "this version reads"),
+        (lambda raw: raw.update(schema="securesplit.bundle/5"), "this version reads"),
         (drop_section, "needs a section"),
         (drop_preset, "such a section the preset"),
         (drop_cut, "needs the preset none"),

@@ -93,6 +93,25 @@ def test_the_bundle_diagnoses(tmp_path: Path, capfd: pytest.CaptureFixture[str])
     assert answer["model"]["name"] == "small-pool"
 
 
+@pytest.mark.parametrize(("options", "by"), [([], "centre"), (["--framing", "lesion"], "lesion")])
+def test_devices_show_a_network_the_square_that_was_asked_for(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], options: list[str], by: str
+) -> None:
+    small_network(None).save(tmp_path / "small.keras")
+    mole = np.asarray(Image.fromarray(draw_lesion(5)).resize((120, 120)))
+    far = np.full((600, 600, 3), mole[[0, 0, -1, -1], [0, -1, 0, -1]].mean(axis=0), np.uint8)
+    far[240:360, 240:360] = mole
+    Image.fromarray(far).save(tmp_path / "mole.png")
+    bundle = str(tmp_path / "bundle")
+    assert run(["split", str(tmp_path / "small.keras"), "--at", "pool", "--out", bundle, *options]) == 0
+    capfd.readouterr()
+    arguments = ["--embedded", "--model", bundle, "--privacy", "none", "--anyway", "--format", "json"]
+    assert run(["diagnose", *arguments, str(tmp_path / "mole.png")]) == 0
+    crop = json.loads(capfd.readouterr().out)["crop"]
+    assert crop["by"] == by
+    assert crop["right"] - crop["left"] < 0.5 or by == "centre"
+
+
 def test_a_cut_too_large_to_travel_is_named_everywhere(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Its releases have 1.6 MB; such a device was told for 30 s that no worker answered."""
     photo = keras.Input((224, 224, 3))
