@@ -180,7 +180,7 @@ def head_rate(photos: Sequence[Path]) -> float:
     """Photos a second that one head takes whose pixels are there."""
     bundle = Bundle.load()
     head = bundle.open_head(preset=bundle.manifest.default_preset)
-    squares = [load_square(photo, bundle.manifest.side).pixels for photo in photos]
+    squares = [load_square(photo, bundle.manifest.side, bundle.manifest.framing).pixels for photo in photos]
     head(squares[0])
     start_s = time.monotonic()
     for pixels in squares:

@@ -121,7 +121,7 @@ def moved(device: Device, paths: list[Path], before: list[Outcome], version: str
 
 
 def _version(image: Image.Image, version: str, rng: np.random.Generator) -> NDArray[np.uint8]:
-    return VERSIONS[version](image, rng, quality.SIDE)
+    return VERSIONS[version](image, rng, 2 * quality.SIDE)
 
 
 def gate_ms(bundle: Bundle, preset: str) -> float:

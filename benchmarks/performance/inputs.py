@@ -126,7 +126,7 @@ def _write_photos(folder: Path, source: Path | None, many: int) -> None:
 
 def _write_answers(inputs: Inputs, bundle: Bundle) -> None:
     head, tail = bundle.open_head(THREADS), bundle.open_measured_tail(THREADS)
-    embeddings = [head(load_photo(photo, bundle.manifest.side)) for photo in inputs.photos]
+    embeddings = [head(load_photo(photo, bundle.manifest.side, bundle.manifest.framing)) for photo in inputs.photos]
     found: dict[str, list[float]] = {}
     for preset in bundle.presets:
         spec = bundle.preset(preset).spec

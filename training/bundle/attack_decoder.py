@@ -231,7 +231,8 @@ def make(bundle: Bundle, root: Path) -> AttackInfo:
         DataError: the releases of no preset can be decoded in so few bytes.
     """
     keras.utils.clear_session()  # names of layers go into the file
-    collection = photos.load(root, bundle.manifest.side, auxiliary=AUXILIARY, targets=TARGETS)
+    seen = bundle.manifest.side, bundle.manifest.framing
+    collection = photos.load(root, *seen, auxiliary=AUXILIARY, targets=TARGETS)
     auxiliary, targets = (as_photos(side.pixels, SIDE) for side in (collection.auxiliary, collection.targets))
     clusters = collection.targets.clusters
     with tempfile.TemporaryDirectory() as folder:

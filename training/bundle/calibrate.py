@@ -63,7 +63,7 @@ def measure(bundle: Bundle, data: Dataset, names: Sequence[str]) -> Manifest:
     Raises:
         DataError: validation or test photos through a dermatoscope are all of one class.
     """
-    manifest, data = bundle.manifest, data.of_kind("dermoscopy")
+    manifest, data = bundle.manifest, data.of_kind("dermoscopy").framed(bundle.manifest.framing)
     data.check_classes(("val", "test"))
     val = data.split("val", manifest.side)
     splits = {"validation": val, "test": data.split("test", manifest.side)}

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import keras
 
@@ -25,6 +25,7 @@ from securesplit.atomic import atomic_folder_replacement, refuse_others
 from securesplit.model import Bundle, Manifest, Preset, backbones
 from securesplit.model.bundle import DEFAULT_FOLDER, FILES
 from securesplit.privacy.release import ReleaseSpec
+from securesplit.results import Framing
 from securesplit.text import printable
 from training import command
 from training.bundle import export
@@ -94,6 +95,7 @@ def first_manifest(
         head_sha256=digest["head.tflite"],
         tail_sha256=digest["tail.tflite"],
         side=SIDE,
+        framing=data.framing,
         backbone=backbone,
         cut=backbones.BACKBONES[backbone].cut,
         presets={name: Preset.uncalibrated(spec) for name, spec in specs.items()},
@@ -142,6 +144,7 @@ def build(args: argparse.Namespace, data: Dataset) -> Manifest:
     run = args.run if args.reuse_stage_1 else stage_1(args, data)
     if held := held_out(run):
         data = data.without(held)
+    data = data.framed(args.framing)
     network = shipped_of(run, args.backbone)
     train, val = load_cached(run, network, data, args.backbone, views=args.views)
     head, tail = split_network(network, args.backbone)
@@ -218,6 +221,12 @@ def arguments() -> argparse.ArgumentParser:
         type=command.whole(1),
         default=2,
         help="of the network, each after the first taught by those before it",
+    )
+    parser.add_argument(
+        "--framing",
+        choices=get_args(Framing),
+        default="lesion",
+        help="which square of a photo devices show the network, and presets learn (default: %(default)s)",
     )
     parser.add_argument("--batch", type=command.whole(1), default=32, help="photos a step in stage 1")
     parser.add_argument(

@@ -60,6 +60,7 @@ def make(bundle: Bundle, data: Dataset, run: Path, *, epochs: int, views: int, s
         )
     data.check_classes(("train",))
     data.of_kind("dermoscopy").check_classes(("val", "test"))
+    data = data.framed(bundle.manifest.framing)
     train, val, test = (
         Maps.of(bundle, data.split(name, bundle.manifest.side), run / "maps", views=count, seed=seed)
         for name, count in (("train", views), ("val", 0), ("test", 0))

@@ -67,7 +67,7 @@ def make_bundle(
     load_start(network, run_record.best_weights(run))
     network = splitting.choose_output(network, "malignant")
     few = np.random.default_rng(config.seed).permutation(len(data.photos["val"]))[:CALIBRATION_PHOTOS]
-    shown = data.decoded([data.photos["val"][i] for i in few], config.side)
+    shown = data.framed(config.framing).decoded([data.photos["val"][i] for i in few], config.side)
     provenance = {
         **record["made_from"],
         "held_out": [*config.held_out],
@@ -83,6 +83,7 @@ def make_bundle(
             packed,
             **_named(config, layer),
             side=config.side,
+            framing=config.framing,
             about={"licence": licence, "provenance": provenance},
         )
         measured = measure_and_write(own, manifest, data)
@@ -117,7 +118,7 @@ def check(config: Config, data: Dataset, out: Path, *, at: str | None, licence: 
         raise cannot_write(out, error) from None
     data.of_kind("dermoscopy").check_classes(("val", "test"))
     about = {"licence": licence, "provenance": {}}
-    packing.check_described(**_named(config, layer), side=config.side, about=about)
+    packing.check_described(**_named(config, layer), side=config.side, framing=config.framing, about=about)
     return layer
 
 

@@ -27,6 +27,7 @@ import keras
 from keras import ops
 
 from securesplit.atomic import atomic_folder
+from securesplit.errors import ConfigError
 from securesplit.model import Bundle, Manifest, Preset, convert, guarded_preset
 from securesplit.model import gate as gates
 from securesplit.model.bundle import DEFAULT_FOLDER
@@ -53,6 +54,7 @@ class Trained:
 
     Attributes:
         file: of the weights.
+        framing: which square of a photo they saw.
         cut: last layer of the network on the device.
         size: height and width of a release.
         channels: of a release.
@@ -62,6 +64,7 @@ class Trained:
     """
 
     file: Path
+    framing: str
     cut: str
     size: int
     channels: int
@@ -80,7 +83,8 @@ class Trained:
             report = json.loads(file.with_name("guarded.json").read_text(encoding="utf-8"))
             chosen, figures = report["settings"], {name: report[name] for name in _FIGURES}
             size, channels, blocks = (int(chosen[name]) for name in ("size", "channels", "blocks"))
-            return cls(file, chosen["cut"], size, channels, blocks, float(chosen["sigma"]), figures)
+            framing = chosen.get("framing", "centre square")
+            return cls(file, framing, chosen["cut"], size, channels, blocks, float(chosen["sigma"]), figures)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"beside {file} there is no report of a finished run ({error})",
@@ -106,8 +110,13 @@ def make(bundle: Bundle, trained: Trained, data: Dataset, out: Path) -> Manifest
 
     Raises:
         DataError: another preset has releases of that shape, or validation or test photos are all of one class.
-        ConfigError: the weights are of another network, or `out` is taken.
+        ConfigError: the weights are of another network, or saw other squares of photos, or `out` is taken.
     """
+    if trained.framing != bundle.manifest.framing:
+        raise ConfigError(
+            f"the weights learned from another square of each photo ({trained.framing}) than the bundle's network sees",
+            hint=f"train them with --framing '{bundle.manifest.framing}'",
+        )
     data.of_kind("dermoscopy").check_classes(("val", "test"))
     keras.utils.clear_session()  # names of layers go into the file
     spec = trained.spec

@@ -24,10 +24,11 @@ from PIL import Image
 
 from securesplit.atomic import write_text_atomic
 from securesplit.audit.photos import SUFFIXES, photo_named
+from securesplit.imaging import lesion
 from securesplit.imaging.listing import SUFFIXES as ANY_SUFFIX
 from securesplit.imaging.pillow_image import facts_of
 from securesplit.imaging.pixels import to_upright_rgb
-from securesplit.results import Kind
+from securesplit.results import Framing, Kind
 from training.data.collection import is_collection, merged
 from training.data.photo import (
     DX_CLASSES,
@@ -126,11 +127,13 @@ class Dataset:
         root: the folder.
         photos: by split of `training.data.photo.SPLITS`.
         cache: folder of decoded pixels, see `load_split`.
+        framing: which square of a photo a network is to see.
     """
 
     root: Path
     photos: Mapping[str, Sequence[Photo]]
     cache: Path
+    framing: Framing = "centre square"
 
     @classmethod
     def read(cls, root: Path, cache: Path) -> Self:
@@ -236,6 +239,10 @@ class Dataset:
         photos = {split: tuple(p for p in found if p.kind == kind) for split, found in self.photos.items()}
         return replace(self, photos=photos)
 
+    def framed(self, framing: Framing) -> Dataset:
+        """The same for a network that sees other squares."""
+        return replace(self, framing=framing)
+
     def split(self, name: str, side: int) -> Split:
         """All photos of a split, see `decoded`."""
         return self.decoded(self.photos[name], side)
@@ -246,7 +253,7 @@ class Dataset:
         Raises:
             DataError: there is no photo.
         """
-        return load_split(photos, height=side, width=side * 4 // 3, cache=self.cache)
+        return load_split(photos, height=side, width=side * 4 // 3, cache=self.cache, framing=self.framing)
 
 
 def list_photos(root: Path) -> dict[str, list[Photo]]:
@@ -392,11 +399,13 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def load_split(photos: Sequence[Photo], *, height: int, width: int, cache: Path) -> Split:
+def load_split(
+    photos: Sequence[Photo], *, height: int, width: int, cache: Path, framing: Framing = "centre square"
+) -> Split:
     """Decode `photos` to ``(n, height, width, 3) uint8``, from `cache` when it was done before.
 
-    A photo's short side becomes `height`; what is wider or higher than the frame is cropped at the centre, what is
-    narrower is continued by its mirror image, so that the centre square is the one that a device would show the head.
+    The square that a network is to see becomes `height` pixels high and lies in the middle; on both of its sides is
+    what the photo shows there, and beyond the photo its mirror image. A centre square is never slid here.
     Orientation and colour profile are followed as a device does.
 
     Raises:
@@ -405,9 +414,11 @@ def load_split(photos: Sequence[Photo], *, height: int, width: int, cache: Path)
     if not photos:
         raise DataError("a split without photos")
     key = hashlib.sha256("\n".join(f"{p.path} {stamp(p.path)}" for p in photos).encode()).hexdigest()[:16]
-    file = cache / f"{key}-{height}x{width}-upright.npy"
+    seen = "upright" if framing == "centre square" else f"{framing}-{lesion.AROUND}"
+    file = cache / f"{key}-{height}x{width}-{seen}.npy"
     if not file.is_file():
-        pixels = np.stack(read_all([p.path for p in photos], lambda path: _frame(path, height, width)))
+        frame = _frame if framing == "centre square" else _frame_around
+        pixels = np.stack(read_all([p.path for p in photos], lambda path: frame(path, height, width)))
         cache.mkdir(parents=True, exist_ok=True)
         write_array(file, pixels)
     return Split(tuple(photos), np.load(file))
@@ -466,6 +477,17 @@ def _frame(path: Path, height: int, width: int) -> NDArray[np.uint8]:
     cropped = np.asarray(image.crop((left, top, left + min(width, image.width), top + height)), np.uint8)
     missing = width - cropped.shape[1]
     return np.pad(cropped, ((0, 0), (missing // 2, missing - missing // 2), (0, 0)), mode="symmetric")
+
+
+def _frame_around(path: Path, height: int, width: int) -> NDArray[np.uint8]:
+    image = upright(path, height)
+    place = lesion.choose_square(image, "lesion", height)
+    pixel = place.edge / height  # of the frame, in those of the photo
+    beside = (width - height) // 2
+    before, behind = (min(beside, int(room / pixel)) for room in (place.left, image.width - place.left - place.edge))
+    box = (place.left - before * pixel, place.top, place.left + place.edge + behind * pixel, place.top + place.edge)
+    shown = np.asarray(image.resize((before + height + behind, height), Image.Resampling.BICUBIC, box=box), np.uint8)
+    return np.pad(shown, ((0, 0), (beside - before, width - height - beside - behind), (0, 0)), mode="symmetric")
 
 
 def at_random(count: int, most: int) -> NDArray[np.intp]:

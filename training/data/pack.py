@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.errors import ConfigError
+from securesplit.results import Framing
 from training import command
 from training.data.dataset import Dataset, Split, centre_square
 from training.data.photo import SIDE, DataError
@@ -35,6 +36,7 @@ class PackedPhotos:
         is_phone: ``(n,) bool``.
         is_counted: ``(n,) bool``: counts in benign against malignant.
         histology: ``(n,) bool``.
+        framing: ``(n,)``, which square lies in the middle, see `securesplit.results.Framing`.
     """
 
     pixels: NDArray[np.uint8]
@@ -44,11 +46,13 @@ class PackedPhotos:
     is_phone: NDArray[np.bool_]
     is_counted: NDArray[np.bool_]
     histology: NDArray[np.bool_]
+    framing: NDArray[np.str_]
 
     @classmethod
-    def of(cls, split: Split) -> Self:
-        """The photos of a split in memory."""
-        return cls(**{name: getattr(split, name) for name in cls.__dataclass_fields__})
+    def of(cls, split: Split, framing: Framing) -> Self:
+        """The photos of a split in memory, which was decoded for that framing."""
+        found = {name: getattr(split, name) for name in cls.__dataclass_fields__ if name != "framing"}
+        return cls(**found, framing=np.full(len(split.photos), framing))
 
     @classmethod
     def load(cls, file: Path, split: str) -> Self:
@@ -63,15 +67,20 @@ class PackedPhotos:
         except (*NO_ARCHIVE, KeyError) as error:
             raise DataError(f"cannot read {file} ({error})", hint="python -m training.data.pack writes it") from None
 
-    def check_side(self, side: int) -> None:
-        """Refuse photos of another size than a network takes.
+    def check_seen(self, side: int, framing: Framing) -> None:
+        """Refuse photos of another size than a network takes, or with another square in the middle than it sees.
 
         Raises:
-            ConfigError: they are not `side` pixels high.
+            ConfigError: they are not `side` pixels high, or were packed for another framing.
         """
         height = self.pixels.shape[1]
         if height != side:
             raise ConfigError(f"the photos are {height} pixels high, not {side}", hint="pack them again")
+        if (self.framing != framing).any():
+            raise ConfigError(
+                f"the photos were packed for another framing than {framing}",
+                hint=f"pack them again, with --framing '{framing}'",
+            )
 
     def arrays(self, split: str) -> dict[str, NDArray[Any]]:
         """Named as `load` reads them."""
@@ -88,7 +97,7 @@ class PackedPhotos:
         )
 
     def squares(self) -> NDArray[np.uint8]:
-        """Centre squares, ``(n, h, h, 3)``."""
+        """What the network sees without random views, ``(n, h, h, 3)``."""
         return centre_square(self.pixels)
 
 
@@ -99,14 +108,17 @@ def main() -> None:
     parser.add_argument(
         "--side", type=command.whole(1), default=SIDE, help="height of a photo in pixels, which networks take"
     )
+    parser.add_argument(
+        "--framing", choices=get_args(Framing), default="centre square", help="which square of a photo networks see"
+    )
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    data = Dataset.read(args.data, args.out.parent / "pixels")
+    data = Dataset.read(args.data, args.out.parent / "pixels").framed(args.framing)
     data.check_disjoint()
     data.check_classes(SPLITS)
     arrays: dict[str, NDArray[Any]] = {}
     for split in SPLITS:
-        arrays |= PackedPhotos.of(data.split(split, args.side)).arrays(split)
+        arrays |= PackedPhotos.of(data.split(split, args.side), args.framing).arrays(split)
     write_arrays(args.out, arrays)
 
 

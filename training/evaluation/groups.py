@@ -90,7 +90,8 @@ def answered(bundle: Bundle, name: str, folds: Sequence[Bundle], data: Dataset) 
 
 
 def _by_itself(bundle: Bundle, name: str, data: Dataset) -> tuple[tuple[Photo, ...], NDArray[Any], NDArray[Any]]:
-    split = data.decoded([p for p in data.photos["test"] if not p.is_premalignant], bundle.manifest.side)
+    counted = [p for p in data.photos["test"] if not p.is_premalignant]
+    split = data.framed(bundle.manifest.framing).decoded(counted, bundle.manifest.side)
     own = deployed.embed(bundle, split)[name]
     spec = bundle.presets[name].spec
     return split.photos, split.pixels, deployed.drawn_logits(bundle, spec, split, own, [deployed.SECRET])

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 
 from securesplit.model import Manifest
 from securesplit.model.manifest import GateInfo
-from securesplit.results import DISCLAIMER
+from securesplit.results import DISCLAIMER, Framing
 from securesplit.text import markdown_table, rounded_up
 from training.evaluation import deployed, groups
 from training.evaluation.measured import Measured, Stratum
 
+_SQUARES: dict[Framing, str] = {"centre square": "centre square", "lesion": "square around the lesion"}
 _INTENDED = """\
 Research on split inference and its privacy, and teaching. The input is one {photo} of one
 skin lesion, centred; the answer is a probability that it is malignant (melanoma, basal cell carcinoma, actinic
@@ -139,7 +140,7 @@ def _provenance(manifest: Manifest) -> str:
 
 def _network(manifest: Manifest) -> str:
     return (
-        f"`{manifest.backbone}` at {manifest.side}×{manifest.side} pixels (centre square, RGB), cut at "
+        f"`{manifest.backbone}` at {manifest.side}×{manifest.side} pixels ({_SQUARES[manifest.framing]}, RGB), cut at "
         f"`{manifest.cut}`: the head runs on the device, the tail on the server. Presets: "
         f"{', '.join(f'`{n}`' for n in manifest.presets)}; default `{manifest.default_preset}`."
     )

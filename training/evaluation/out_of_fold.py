@@ -47,7 +47,7 @@ class OutOfFold:
             DataError: no photo is left.
         """
         parts = [
-            (fold, data.decoded(own, fold.manifest.side))
+            (fold, data.framed(fold.manifest.framing).decoded(own, fold.manifest.side))
             for fold, own in zip(folds, _assigned(folds, photos), strict=True)
             if own
         ]

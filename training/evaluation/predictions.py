@@ -75,7 +75,8 @@ def _of_test(photos: Mapping[str, Sequence[Photo]]) -> list[Photo]:
 
 
 def _logits(bundle: Bundle, data: Dataset, split: str) -> dict[str, Any]:
-    return deployed.measured_logits(bundle, data.split(split, bundle.manifest.side))
+    shown = data.framed(bundle.manifest.framing).split(split, bundle.manifest.side)
+    return deployed.measured_logits(bundle, shown)
 
 
 def _cached(file: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:

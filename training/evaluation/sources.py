@@ -103,7 +103,7 @@ def _row(name: str, photos: Sequence[Photo], scores: NDArray[Any], colours: NDAr
 
 
 def scorer_of_run(run: Path, config: Config) -> Scorer:
-    """The best network of a run, on centre squares."""
+    """The best network of a run, without random views."""
     network = build_model(config)
     load_start(network, best_weights(run))
 
@@ -142,15 +142,16 @@ def main() -> None:
         config = config_of(args.run)
         held = data.holding_out(config.held_out) if config.held_out else data
         shown = {"val": held.photos["val"], **({"test": photos["test"]} if args.test else {})}
-        score, side = scorer_of_run(args.run, config), config.side
+        score, side, framing = scorer_of_run(args.run, config), config.side, config.framing
     else:
         others = [p for p in photos["train"] if p.source != "ham10000"]
         shown = {"val": [*photos["val"], *others], "test": photos["test"]}
         bundle = Bundle.load(args.bundle)
         score, side = scorer_of_bundle(bundle, bundle.preset(args.preset).spec.preset), bundle.manifest.side
+        framing = bundle.manifest.framing
     for split, chosen in shown.items():
         print(f"\n{split}\n{HEADING}")
-        for row in by_source(data, chosen, ham10000, score, side):
+        for row in by_source(data.framed(framing), chosen, ham10000, score, side):
             print(row, flush=True)
 
 

@@ -146,12 +146,13 @@ def limits(kind: Kind, found: list[Scores]) -> Limits:
 def examples_of(bundle: Bundle, data: Dataset, others: Path | None, cache: Path, preset: str | None) -> Examples:
     """The features of all pictures by the head of a preset, from `cache` where they were computed before."""
     head = hashlib.sha256(bundle.read_head(preset)).hexdigest()
-    made_of = f"{head} {samples.made_of(data, others)}"
+    seen = bundle.manifest.side, bundle.manifest.framing
+    made_of = f"{head} {seen} {samples.made_of(data, others)}"
     file = cache / f"{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.npz"
     if file.exists():
         with np.load(file, allow_pickle=False) as kept:
             return Examples(**{name: kept[name] for name in kept.files})
-    found = samples.extract(bundle, gates.MAP, samples.pictures(data, bundle.manifest.side, others), preset)
+    found = samples.extract(bundle, gates.MAP, samples.pictures(data, *seen, others), preset)
     write_arrays(file, asdict(found))
     return found
 
@@ -164,7 +165,8 @@ def _phone_photos(data: Dataset, *, for_testing: bool = False) -> list[Photo]:
 
 def unlearned_phone(bundle: Bundle, data: Dataset, names: Sequence[str], photos: Sequence[Photo]) -> KindOfPhoto:
     """What answers to phone photos are worth, by preset, where the network was trained on none of `photos`."""
-    split = data.decoded([p for p in photos if not p.is_premalignant], bundle.manifest.side)
+    counted = [p for p in photos if not p.is_premalignant]
+    split = data.framed(bundle.manifest.framing).decoded(counted, bundle.manifest.side)
     malignant = split.malignant.astype(bool)
     embeddings, figures = deployed.embed(bundle, split), {}
     for name in names:

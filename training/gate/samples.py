@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from securesplit.imaging import quality
+from securesplit.imaging import load_photo, quality
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle, gate
+from securesplit.results import Framing
 from training.data.collection import fold_of
 from training.data.dataset import Dataset, stamp, upright
 from training.data.photo import Photo
@@ -90,8 +91,21 @@ def _side(split: str, photo: Photo) -> str:
     return {VALIDATION_FOLD: "val", TEST_FOLD: "test"}.get(fold_of(photo.lesion), "train")
 
 
-def pictures(data: Dataset, side: int, others: Path | None) -> Iterator[Picture]:
-    """All that a gate is fitted and calibrated on; the random numbers depend on `SEED` alone."""
+def pictures(data: Dataset, side: int, framing: Framing, others: Path | None) -> Iterator[Picture]:
+    """All that a gate is fitted and calibrated on; the random numbers depend on `SEED` alone.
+
+    Args:
+        data: photos in all versions.
+        side: of what the head sees, in pixels.
+        framing: which square of a picture that is.
+        others: folder of pictures without skin.
+    """
+    made_at = side if framing == "centre square" else 2 * side  # a square around a lesion is a part of it
+    for picture in _whole(data, made_at, others):
+        yield replace(picture, pixels=load_photo(picture.pixels, side, framing))
+
+
+def _whole(data: Dataset, side: int, others: Path | None) -> Iterator[Picture]:
     sides = split_by_group(data.photos)
     rng = np.random.default_rng(SEED)
     for group, most in FITTED.items():

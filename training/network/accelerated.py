@@ -80,11 +80,11 @@ def train(
         precision: a Keras dtype policy.
 
     Raises:
-        ConfigError: the photos have another size, weights are those of another network, there is a hint and no
-            teacher to give it, or no photos of both classes are left by what is held out.
+        ConfigError: the photos have another size or framing, weights are those of another network, there is a hint and
+            no teacher to give it, or no photos of both classes are left by what is held out.
     """
     shown = photos["train"]
-    shown.check_side(config.side)
+    shown.check_seen(config.side, config.framing)
     if hint and not teachers:
         raise ConfigError("a hint needs a teacher", hint="name one with --teacher BACKBONE:NPZ")
     if hint < 0:

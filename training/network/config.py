@@ -16,6 +16,7 @@ from typing import Any
 
 from securesplit.errors import ConfigError
 from securesplit.model.manifest import SIDES
+from securesplit.results import Framing
 from securesplit.text import renamed_hint
 from training.command import MOST_SEED
 from training.data.photo import SIDE
@@ -23,6 +24,7 @@ from training.data.photo import SIDE
 LAST = "last"
 """The monitor that is no figure."""
 CHOICES = {
+    "framing": typing.get_args(Framing),
     "pixels": ("pretrained", "0..1"),
     "views": ("none", "student", "dermoscopy", "cameras"),
     "balance": ("equal", "none"),
@@ -61,6 +63,7 @@ class Config:
     Attributes:
         backbone: a key of `securesplit.model.backbones.BACKBONES`.
         side: height and width of a photo in pixels.
+        framing: which square of a photo the network sees (`securesplit.imaging.lesion`).
         pixels: ``0..1``: scaled by 1/255; ``pretrained``: as the ImageNet weights of the backbone expect.
         views: a key of `training.network.augmentation.RECIPES`, or ``none``.
         strength: times the widths of that recipe.
@@ -103,6 +106,7 @@ class Config:
 
     backbone: str
     side: int = SIDE
+    framing: Framing = "centre square"
     pixels: str = "pretrained"
     views: str = "dermoscopy"
     strength: float = 1.0
@@ -258,7 +262,7 @@ def changed(config: Config, settings: Iterable[str]) -> Config:
         if key not in kinds or not text:
             raise ConfigError(f"{setting!r} is no KEY=VALUE of a configuration", hint=f"keys: {', '.join(kinds)}")
         try:
-            values[key] = kinds[key](text)
+            values[key] = text if key in CHOICES else kinds[key](text)
         except ValueError:
             raise ConfigError(
                 f"{key} takes {_WORDS.get(kinds[key], 'a word')}, not {text!r}", hint="see training/network/config.py"

@@ -43,6 +43,7 @@ def arranged(config: Config, data: Dataset) -> Dataset:
         DataError: a lesion stands on two sides of the split, nothing is of a source that is held out, or photos to
             train or validate on are all of one class.
     """
+    data = data.framed(config.framing)
     data = data.holding_out(config.held_out) if config.held_out else data
     data.check_disjoint()
     data.check_classes(("train", "val"))

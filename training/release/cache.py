@@ -114,7 +114,7 @@ def load_cached(run: Path, network: keras.Model, data: Dataset, backbone: str, *
         views: random ones of each training photo.
     """
     weights = run_record.best_weights(run)
-    made_from = f"{hashlib.sha256(weights.read_bytes()).hexdigest()} {data.fingerprint} {backbone}"
+    made_from = f"{hashlib.sha256(weights.read_bytes()).hexdigest()} {data.fingerprint} {data.framing} {backbone}"
     caches = []
     for name, count in (("train", views), ("val", 0)):
         file = run / f"views-{name}-{count}.npz"

@@ -14,11 +14,13 @@ pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the train
 
 import keras
 
+from securesplit.device.release_step import Releaser
 from securesplit.errors import BundleError, ConfigError
+from securesplit.imaging import load_square
 from securesplit.model import Bundle, backbones
 from securesplit.model.manifest import parse
 from tests.training.drawn_photos import draw_collection, draw_tree
-from training.bundle import default, encrypted, from_run, guarded
+from training.bundle import calibrate, default, encrypted, from_run, guarded
 from training.data.dataset import Dataset
 from training.data.photo import DataError
 from training.network import run_record, train
@@ -66,6 +68,24 @@ def test_a_run_that_held_sources_out_becomes_a_bundle_that_says_so(tmp_path: Pat
     assert manifest.provenance["held_out"] == ["komour", "isic9"]
     assert manifest.provenance["run_is"] == "running"
     assert set(manifest.presets["none"].quality) == {"parity", "validation", "test"}
+
+
+@pytest.mark.slow
+def test_a_network_of_squares_around_lesions_is_shown_and_measured_on_such(tmp_path: Path) -> None:
+    draw_tree(tmp_path / "data")
+    data, config = Dataset.read(tmp_path / "data", tmp_path / "pixels"), replace(CONFIG, framing="lesion")
+    from_run.make_bundle(run_of(tmp_path / "run", config, data), data, tmp_path / "bundle")
+    bundle = Bundle.load(tmp_path / "bundle")
+    assert bundle.manifest.framing == "lesion"
+    photo = data.photos["test"][0].path
+    shown = Releaser(bundle, b"s" * 32, privacy="none").load(photo).square
+    assert (shown.pixels == load_square(photo, 32, "lesion").pixels).all()
+    again = calibrate.measure(bundle, data, ["none"]).presets["none"].quality["test"]
+    assert again == bundle.presets["none"].quality["test"]
+    centred = calibrate.measure(
+        replace(bundle, manifest=replace(bundle.manifest, framing="centre square")), data, ["none"]
+    )
+    assert centred.presets["none"].quality["test"] != again
 
 
 def test_a_run_of_other_photos_or_without_an_epoch_is_refused(tmp_path: Path) -> None:

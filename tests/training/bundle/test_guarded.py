@@ -17,6 +17,7 @@ import keras
 import tensorflow as tf
 
 from securesplit.audit.attacks.whitebox import WhiteBox
+from securesplit.errors import ConfigError
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle
 from securesplit.model.gate import MAP
@@ -157,6 +158,16 @@ def test_releases_of_one_shape_are_refused(
     alike = replace(before, manifest=replace(before.manifest, presets={"none": other}))
     with pytest.raises(DataError, match="preset none has releases of that shape"):
         making.make(alike, trained, Dataset.read(photos, tmp_path / "pixels"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_of_other_squares_than_the_bundle_shows_are_refused(
+    made: tuple[Bundle, Bundle], run: tuple[Path, dict[str, Any]], photos: Path, tmp_path: Path
+) -> None:
+    around = replace(made[0], manifest=replace(made[0].manifest, framing="lesion"))
+    with pytest.raises(ConfigError, match=r"learned from another square of each photo \(centre square\)") as caught:
+        making.make(around, Trained.read(run[0]), Dataset.read(photos, tmp_path / "pixels"), tmp_path / "out")
+    assert "--framing 'lesion'" in caught.value.hint
     assert not (tmp_path / "out").exists()
 
 

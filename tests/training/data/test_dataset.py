@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import training
+from securesplit.imaging import load_square
 from tests.training.drawn_photos import HAM, draw_isic, draw_tree
 from training.data import dataset
 from training.data.dataset import Dataset, list_photos, load_split
@@ -71,6 +72,31 @@ def test_photos_are_never_stretched(tmp_path: Path) -> None:
     photo = Photo(tmp_path / "c.png", malignant=False, lesion="c")
     dark = load_split([photo], height=50, width=66, cache=tmp_path / "cache").pixels[0, :, :, 0] < 128
     assert abs(int(dark.any(0).sum()) - int(dark.any(1).sum())) <= 1
+
+
+@pytest.mark.parametrize(("width", "x"), [(300, 150), (300, 60), (200, 100)])
+def test_a_frame_has_the_square_around_the_lesion_in_its_middle(tmp_path: Path, width: int, x: int) -> None:
+    """As a device shows it; beside it, what the photo shows there, and beyond the photo its mirror image."""
+    rows, columns = np.mgrid[0:200, 0:width]
+    pixels = np.stack([np.full_like(rows, 214), 172 + columns * 30 // width, np.full_like(rows, 148)], -1).astype(
+        np.uint8
+    )
+    pixels[(columns - x) ** 2 + (rows - 100) ** 2 < 28**2] = (120, 74, 60)
+    Image.fromarray(pixels).save(tmp_path / "c.png")
+    photo = Photo(tmp_path / "c.png", malignant=False, lesion="c")
+    data = Dataset(tmp_path, {"val": [photo]}, tmp_path / "cache").framed("lesion")
+    frame, square = data.split("val", 60).pixels[0], load_square(tmp_path / "c.png", 60, "lesion")
+    assert frame.shape == (60, 80, 3)
+    assert square.crop.by == "lesion"
+    assert np.abs(frame[:, 10:70].astype(int) - square.pixels).max() <= 8  # its two edges have other neighbours
+    assert np.abs(frame[:, 13:67].astype(int) - square.pixels[:, 3:-3]).max() <= 1
+    pixel = square.edge / 60
+    at = round(square.crop.left * width - 5 * pixel), round(square.crop.top * 200 + 30 * pixel)
+    if at[0] > 0:
+        assert np.abs(frame[30, 5].astype(int) - pixels[at[1], at[0]]).max() <= 3
+    else:
+        assert np.abs(frame[30, 8].astype(int) - frame[30, 11]).max() <= 3
+    assert (data.framed("centre square").split("val", 60).pixels[0] != frame).any()
 
 
 def test_the_digest_follows_labels_and_splits() -> None:

@@ -155,7 +155,7 @@ def test_a_gate_learns_photos_as_a_device_turns_them(tmp_path: Path, monkeypatch
                 picture.save(path, "PNG")
             else:
                 picture.rotate(90, expand=True).save(path, "PNG", exif=turned)
-        made = list(samples.pictures(Dataset.read(folder, tmp_path / "pixels"), 32, None))
+        made = list(samples.pictures(Dataset.read(folder, tmp_path / "pixels"), 32, "centre square", None))
         assert {(p.what, p.side) for p in made} >= {("ok", "train"), ("ok", "val"), *((h, "train") for h in HARMS)}
         found.append([p.pixels for p in made] + [np.asarray(p) for p in without_skin.opened(folder, 32)[0]])
     for one, other in zip(*found, strict=True):

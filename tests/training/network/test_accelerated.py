@@ -44,10 +44,21 @@ def test_a_pack_holds_every_photo_but_those_for_testing(tmp_path: Path, packed: 
     for split in ("train", "val"):
         photos = PackedPhotos.load(packed, split)
         loaded = dataset.load_split(listed[split], height=SIDE, width=SIDE * 4 // 3, cache=tmp_path / "pixels")
-        for name, values in photos.arrays(split).items():
+        arrays = photos.arrays(split)
+        assert set(arrays.pop(f"{split}_framing")) == {"centre square"}
+        for name, values in arrays.items():
             assert (values == getattr(loaded, name.removeprefix(f"{split}_"))).all(), name
     with pytest.raises(DataError, match="cannot read"):
         PackedPhotos.load(packed, "test")
+
+
+def test_a_pack_of_other_squares_than_the_network_sees_is_refused(packed: Path) -> None:
+    photos = PackedPhotos.load(packed, "train")
+    photos.check_seen(SIDE, "centre square")
+    with pytest.raises(ConfigError, match="packed for another framing than lesion"):
+        photos.check_seen(SIDE, "lesion")
+    with pytest.raises(ConfigError, match=f"{SIDE} pixels high, not 150"):
+        photos.check_seen(150, "centre square")
 
 
 def test_a_file_that_is_no_pack_is_refused(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_a_run_ends_in_time_and_its_weights_can_be_attacked(tmp_path: Path, monk
     weights.save(begin, tmp_path / "begin.npz")
     weights.load(begin, tmp_path / "begin.npz")
     command = ["--photos", photos, "--network", network, "--start", tmp_path / "begin.npz"]
-    command += ["--side", SIDE, "--run", run]
+    command += ["--side", SIDE, "--framing", "centre square", "--run", run]
     command += ["--learn", 0, "--learning-rate", 0.001, "--blocks", 0, "--precision", "float32", *OPTIONS]
     tiny.run_on_jax("training.release.guarded.accelerated", *command, "--seconds", 1, "--batch", 8)
     record = json.loads((run / "accelerated.json").read_text(encoding="utf-8"))

@@ -16,7 +16,7 @@ from tests.training.drawn_photos import draw_collection
 from training.data.dataset import Dataset, Split, centre_square
 from training.data.photo import DataError, Photo
 from training.studies import apparent_size
-from training.studies.apparent_size import compared, middle, photos_of
+from training.studies.apparent_size import around, compared, middle, photos_of
 
 
 def photo(number: int, root: Path = Path()) -> Photo:
@@ -41,6 +41,15 @@ def test_a_share_shows_the_middle_alone_and_as_large_as_the_network_takes(tmp_pa
     partly = middle(data, photos, 40, 0.8).pixels[0]
     assert partly.shape == (40, 40, 3)
     assert (partly > 100).mean() == pytest.approx((0.5 / 0.8) ** 2, abs=0.03)
+
+
+def test_a_square_is_at_most_so_many_times_the_lesion(tmp_path: Path) -> None:
+    rows, columns = np.mgrid[:300, :400]
+    pixels = np.full((300, 400, 3), (214, 172, 148), np.uint8)
+    pixels[(rows - 150) ** 2 + (columns - 120) ** 2 < 30**2] = (120, 74, 60)
+    Image.fromarray(pixels).save(tmp_path / "0.png")
+    shares = [(around([photo(0, tmp_path)], 40, times).pixels[0].mean(-1) < 130).mean() for times in (2.0, 3.0, 100.0)]
+    assert shares == pytest.approx([np.pi / 4 / 2**2, np.pi / 4 / 3**2, np.pi * 30**2 / 300**2], rel=0.15)
 
 
 def test_a_gain_is_that_of_the_same_photos() -> None:
@@ -86,9 +95,16 @@ def test_the_command_compares_presets_and_sizes(
     monkeypatch.setattr(sys, "argv", ["apparent_size", *map(str, arguments)])
     apparent_size.main()
     rows = capsys.readouterr().out.splitlines()
-    assert [row.split(" | ")[:2] for row in rows[2:]] == [["| compact", "1.00"], ["| compact", "0.90"]]
+    assert [row.split(" | ")[:2] for row in rows[2:]] == [
+        ["| compact", "1.00 of the edge"],
+        ["| compact", "0.90 of the edge"],
+    ]
     written = json.loads((tmp_path / "out" / "apparent-size.json").read_text())
-    assert set(written["shares"]) == {"1.0", "0.9"}
+    assert set(written["shown"]) == {"1.00 of the edge", "0.90 of the edge"}
+    arguments[arguments.index("--shares") :] = ["--around", "2", "--draws", "4"]
+    monkeypatch.setattr(sys, "argv", ["apparent_size", *map(str, arguments)])
+    apparent_size.main()
+    assert "| compact | 2 times the lesion |" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("share", ["0", "1.1", "-1", "nan", "much"])

@@ -40,7 +40,7 @@ def main() -> None:
     args.cache = args.cache or args.run
     keras.utils.set_random_seed(args.seed)
     network = network_of(args)
-    data = Dataset.read(args.data, args.cache)
+    data = Dataset.read(args.data, args.cache).framed(args.framing)
     data.check_disjoint()
     data.check_classes(("train",))
     begin(args.run, made_from(args, data, network), later=LATER)

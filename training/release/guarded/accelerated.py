@@ -58,7 +58,7 @@ def train(photos: dict[str, PackedPhotos], args: argparse.Namespace, start_s: fl
         start_s: when the command started, on the monotonic clock.
 
     Raises:
-        ConfigError: the photos have another size than the network takes, or weights are those of another network.
+        ConfigError: the photos have another size or framing than the network takes, or weights are those of another.
         DivergedError: the networks answer numbers that are not finite.
     """
     game = begun(photos["train"], args)
@@ -88,7 +88,7 @@ def begun(photos: PackedPhotos, args: argparse.Namespace) -> Game:
     Raises:
         ConfigError: see `train`.
     """
-    photos.check_side(args.side)
+    photos.check_seen(args.side, args.framing)
     keras.utils.set_random_seed(args.seed)
     keras.mixed_precision.set_dtype_policy(args.precision)
     with drawn_by_numpy(args.seed):
@@ -121,7 +121,7 @@ def measured(game: Game, photos: dict[str, PackedPhotos], args: argparse.Namespa
 
 
 def holdings(game: Game, photos: PackedPhotos) -> Holdings:
-    """Releases of centre squares without noise, and what they are of."""
+    """Releases without noise, and what they are of."""
     squares: NDArray[np.float32] = photos.squares().astype(np.float32)
     return Holdings(game.releases(squares), thumbs_of(squares), photos.malignant.astype(np.int32))
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from typing import get_args
 
-from securesplit.model import backbones
+from securesplit.model import Bundle, backbones
+from securesplit.results import Framing
 from training import command
 from training.network.augmentation import RECIPES
 from training.release.guarded import parts
@@ -13,6 +15,12 @@ from training.release.guarded import parts
 def add_sizes(parser: argparse.ArgumentParser) -> None:
     """What the networks, the release and the terms depend on."""
     parser.add_argument("--backbone", choices=sorted(backbones.BACKBONES), default="efficientnetv2b0")
+    parser.add_argument(
+        "--framing",
+        choices=get_args(Framing),
+        default=Bundle.load().manifest.framing,
+        help="which square of a photo the network sees (default: that of the bundle that ships)",
+    )
     parser.add_argument("--cut", default="block4c_add", help="last layer on the device")
     parser.add_argument("--size", type=command.whole(1), default=5, help="height and width of the release")
     parser.add_argument("--channels", type=command.whole(1), default=8, help="of the release")
