@@ -16,6 +16,7 @@ from securesplit.audit.photos import Collection, Entry, Side
 from securesplit.audit.profile import FULL, QUICK
 from securesplit.cli import main as cli
 from securesplit.errors import BundleError, ConfigError
+from securesplit.imaging import load_photo
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle, Calibration
 from securesplit_testing.audits import TINY
@@ -229,6 +230,22 @@ def test_a_folder_of_a_user_s_own_photos(tmp_path):
     assert len(found.targets.entries) == 41
     assert found.auxiliary.pixels.shape[1:] == (32, 32, 3)
     assert {True, False} <= set(found.targets.lesions and [e.malignant for e in found.targets.entries])
+
+
+@pytest.mark.parametrize("framing", ["centre square", "lesion"])
+def test_attackers_have_the_squares_that_devices_show(tmp_path, framing):
+    for label in ("benign", "malignant"):
+        (tmp_path / label).mkdir()
+        for i in range(45):
+            far = Image.new("RGB", (300, 400), (214, 172, 148))
+            far.paste(Image.fromarray(draw_lesion(i, 60)), (150, 200))
+            far.save(tmp_path / label / f"{i}.png")
+    bundle = replace(Bundle.load(), manifest=replace(Bundle.load().manifest, framing=framing))
+    found = suite._photos(bundle, tmp_path, Claim(tmp_path / "claim", {}, None), (40, 40), ends_s=(0.0, 0.0))
+    for side in (found.auxiliary, found.targets):
+        for entry, pixels in list(zip(side.entries, side.pixels, strict=True))[:3]:
+            assert (pixels == load_photo(entry.source, bundle.manifest.side, framing)).all()
+            assert (pixels == load_photo(entry.source, bundle.manifest.side)).all() == (framing == "centre square")
 
 
 def test_real_photos_share_no_lesion_between_the_sides(real_data):
