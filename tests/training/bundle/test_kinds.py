@@ -12,13 +12,15 @@ import pytest
 pytest.importorskip("sklearn")
 from PIL import Image
 
+from securesplit.imaging import load_photo
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle, Calibration, encrypted_preset
 from securesplit.model.bundle import DEFAULT_FOLDER
+from securesplit.results import Framing
 from tests.training.drawn_photos import HAM, PHONE, write_source
 from training.bundle import calibrate, kinds
 from training.data.collection import FOLDS
-from training.data.dataset import Dataset, Split
+from training.data.dataset import Dataset, Split, centre_square
 from training.data.photo import DataError, Photo
 from training.evaluation import calibration, deployed, metrics
 from training.evaluation.out_of_fold import OutOfFold
@@ -75,6 +77,20 @@ def test_every_photo_is_answered_by_a_fold_that_did_not_learn_it(folds: list[Bun
     assert 0 < len(first.split.photos) < PATIENTS, "what every fold learned is left out"
     with pytest.raises(DataError, match="no photo that a fold held out"):
         OutOfFold.of([Bundle.load()], phone_photos(data), data)
+
+
+@pytest.mark.parametrize("framing", ["centre square", "lesion"])
+def test_a_fold_is_shown_the_squares_that_devices_show(folds: list[Bundle], tmp_path: Path, framing: Framing) -> None:
+    far = Image.new("RGB", (800, 600), (214, 172, 148))
+    far.paste(Image.fromarray(draw_lesion(1, 120)), (400, 300))
+    far.save(tmp_path / "far.png")
+    photo = Photo(tmp_path / "far.png", malignant=True, lesion="a", source="phone/0", kind="phone")
+    fold = replace(folds[0], manifest=replace(folds[0].manifest, framing=framing))
+    found = OutOfFold.of([fold], [photo], Dataset(tmp_path, {}, tmp_path / "pixels"))
+    shown = centre_square(found.split.pixels)[0].astype(int)
+    assert np.abs(shown - load_photo(photo.path, fold.manifest.side, framing)).max() <= 8
+    other: Framing = "lesion" if framing == "centre square" else "centre square"
+    assert np.abs(shown - load_photo(photo.path, fold.manifest.side, other)).max() > 50
 
 
 def test_answers_of_the_folds_are_on_the_scale_of_the_bundle(folds: list[Bundle], data: Dataset) -> None:

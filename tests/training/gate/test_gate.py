@@ -15,12 +15,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from securesplit.imaging import load_photo
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle, gate
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.model.guarded_preset import GATE
 from securesplit.model.manifest import KindOfPhoto
-from securesplit.results import Kind
+from securesplit.results import Framing, Kind
 from securesplit_testing.guarded import write_guarded_bundle
 from tests.training.drawn_photos import draw_isic
 from training.data.collection import fold_of
@@ -160,6 +161,18 @@ def test_a_gate_learns_photos_as_a_device_turns_them(tmp_path: Path, monkeypatch
         found.append([p.pixels for p in made] + [np.asarray(p) for p in without_skin.opened(folder, 32)[0]])
     for one, other in zip(*found, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("framing", ["centre square", "lesion"])
+def test_a_gate_learns_the_squares_that_devices_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, framing: Framing
+) -> None:
+    far = np.full((200, 200, 3), (214, 172, 148), np.uint8)
+    far[90:110, 90:110] = (120, 74, 60)
+    monkeypatch.setattr(samples, "_whole", lambda *_: iter([samples.Picture(far, "ok", "isic", "train")]))
+    (made,) = samples.pictures(Dataset(tmp_path, {}, tmp_path), 32, framing, None)
+    assert (made.pixels == load_photo(far, 32, framing)).all()
+    assert ((made.pixels.mean(-1) < 130).mean() > 0.1) == (framing == "lesion")
 
 
 def test_examples_are_made_again_where_a_picture_was_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
