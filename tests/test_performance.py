@@ -167,7 +167,7 @@ def test_the_document_is_that_of_the_published_run():
 
 
 def test_a_tree_has_processes_that_a_process_started():
-    command = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'sum(range(10**7)); input()'])"
+    command = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'sum(range(4 * 10**7)); input()'])"
     with subprocess.Popen([sys.executable, "-c", command], stdin=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         while process_tree.cpu_s(process.pid) < 0.1 or len(process_tree.tree(process.pid)) < 2:

@@ -95,7 +95,9 @@ def test_a_photo_that_was_released_before_gets_the_same_noise(privacy: str | Non
 def test_devices_and_workers_of_the_version_before_know_the_bundle() -> None:
     bundle = Bundle.load()
     presets = {name: preset for name, preset in bundle.presets.items() if name != "encrypted"}
-    assert replace(bundle.manifest, presets=presets, encrypted=None, **HALVES).identity == BEFORE
+    assert (
+        replace(bundle.manifest, framing="centre square", presets=presets, encrypted=None, **HALVES).identity == BEFORE
+    )
     assert ServedModel.from_bundle(None).identity == bundle.identity
     assert bundle.manifest.to_text() == (DEFAULT_FOLDER / "manifest.json").read_text()
 

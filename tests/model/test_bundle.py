@@ -36,8 +36,8 @@ def test_the_manifest_says_what_was_measured() -> None:
 
 def test_a_network_that_sees_a_square_around_the_lesion_is_another_contract() -> None:
     """Which an earlier version refuses by its schema, as it would show the network another square."""
-    centred = Bundle.load().manifest
-    around = replace(centred, framing="lesion")
+    around = Bundle.load().manifest
+    centred = replace(around, framing="centre square")
     assert around.schema == manifest.LESION_SCHEMA != centred.schema
     assert around.identity != centred.identity
     assert json.loads(around.to_text())["preprocessing"] == {"side": 150, "crop": "lesion", "colour": "RGB 0..255"}

@@ -24,7 +24,7 @@ pytest.importorskip("sklearn")
 
 FEW = replace(SMALL, auxiliary=300, targets=50, candidates=(50,))
 MAX_AUC_LOST = 0.002
-MAX_SKILL = 0.15
+MAX_SKILL = 0.1
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +86,9 @@ def rebuilt(context: AuditContext) -> float:
 
 
 def test_a_photo_is_not_rebuilt_from_its_ciphertext(encrypted_audit: AuditContext) -> None:
-    """Random numbers in place of ciphertexts were seen to give -0.29 to 0.05, the integers 0.31 and more."""
+    """Random numbers in place of ciphertexts were seen to give -0.29 to 0.05, the integers 0.19 and more."""
     assert rebuilt(encrypted_audit) <= MAX_SKILL
-    assert rebuilt(on_integers(encrypted_audit)) > 0.1 + MAX_SKILL
+    assert rebuilt(on_integers(encrypted_audit)) > 0.05 + MAX_SKILL
 
 
 def test_a_ciphertext_s_bytes_hang_together_with_nothing_in_it() -> None:

@@ -21,6 +21,7 @@ from PIL import Image
 
 from securesplit import Bundle, Mechanism, i18n
 from securesplit.device.release_step import preset_of_mechanism
+from securesplit.imaging import load_photo, load_square
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.results import REFUSALS, Refusal
 from securesplit.ui import app, views
@@ -54,23 +55,22 @@ def test_words_come_before_the_number(page: Page) -> None:
 
 
 def test_the_crop_is_what_the_network_saw(page: Page) -> None:
-    canvas = re.search(r'width="(\d+)" height="(\d+)" data-rgb="([^"]+)"', page.ask(MOLE).text)
-    assert canvas is not None
-    pixels = np.frombuffer(base64.b64decode(canvas[3]), np.uint8).reshape(int(canvas[2]), int(canvas[1]), 3)
-    wanted = np.asarray(draw_lesion(3, 300))[::2, ::2]
+    answer = page.ask(MOLE).text.partition("The part of the photo")[0]
+    canvas = re.findall(r'width="(\d+)" height="(\d+)" data-rgb="([^"]+)"', answer)[-1]
+    pixels = np.frombuffer(base64.b64decode(canvas[2]), np.uint8).reshape(int(canvas[1]), int(canvas[0]), 3)
     assert pixels.shape == (150, 150, 3)
-    assert np.abs(pixels.astype(int) - wanted).mean() < 3
+    assert (pixels == load_photo(io.BytesIO(MOLE), 150, Bundle.load().manifest.framing)).all()
 
 
 def test_a_photo_that_is_cropped_says_what_the_network_saw(page: Page) -> None:
-    assert "data-crop" not in page.ask(MOLE).text, "a square photo is seen whole"
-    wide = np.full((300, 450, 3), (205, 160, 140), np.uint8)
-    wide[:, :300] = draw_lesion(3, 300)
+    large = draw_lesion(3, 300)[75:225, 75:225]
+    assert "data-crop" not in page.ask(encoded(large), params={"anyway": "1"}).text, "it is seen whole"
+    wide = np.pad(draw_lesion(3, 300), ((0, 0), (0, 150), (0, 0)), mode="edge")
     found = re.search(r'data-crop="([^"]+)"', page.ask(encoded(wide), params={"anyway": "1"}).text)
     assert found is not None
-    left, top, right, bottom = map(float, found[1].split())
-    assert (top, bottom) == (0, 1)
-    assert right - left == pytest.approx(2 / 3, abs=0.01)
+    crop = load_square(wide, 150, Bundle.load().manifest.framing).crop
+    assert crop.by == "lesion"
+    assert [*map(float, found[1].split())] == pytest.approx([crop.left, crop.top, crop.right, crop.bottom], abs=0.02)
 
 
 def _turned(form: str, image: Image.Image) -> bytes:

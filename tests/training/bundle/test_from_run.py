@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the train extra)")
 
 import keras
+from PIL import Image
 
 from securesplit.device.release_step import Releaser
 from securesplit.errors import BundleError, ConfigError
@@ -73,6 +74,9 @@ def test_a_run_that_held_sources_out_becomes_a_bundle_that_says_so(tmp_path: Pat
 @pytest.mark.slow
 def test_a_network_of_squares_around_lesions_is_shown_and_measured_on_such(tmp_path: Path) -> None:
     draw_tree(tmp_path / "data")
+    for path in (tmp_path / "data").rglob("*.png"):
+        far = np.pad(np.asarray(Image.open(path)), ((90, 90), (90, 90), (0, 0)), mode="edge")
+        Image.fromarray(far).save(path)
     data, config = Dataset.read(tmp_path / "data", tmp_path / "pixels"), replace(CONFIG, framing="lesion")
     from_run.make_bundle(run_of(tmp_path / "run", config, data), data, tmp_path / "bundle")
     bundle = Bundle.load(tmp_path / "bundle")
@@ -212,7 +216,7 @@ def test_splits_of_one_class_are_refused_before_the_training(tmp_path: Path, lac
     for make in (
         lambda: default.build(default.arguments().parse_args(["--run", str(run), "--out", str(out)]), data),
         lambda: encrypted.make(Bundle.load(), data, run, epochs=1, views=1, seed=1),
-        lambda: guarded.make(Bundle.load(), guarded.Trained(run, "", 1, 1, 0, 0.3, {}), data, out),
+        lambda: guarded.make(Bundle.load(), guarded.Trained(run, "lesion", "", 1, 1, 0, 0.3, {}), data, out),
     ):
         with pytest.raises(DataError, match=f"no {label} photo is in {split}"):
             make()
