@@ -281,6 +281,27 @@ MUTANTS = (
         "if frame.seq < self.sequence:",
         ("tests/channel/test_sealing.py",),
     ),
+    Mutant(
+        "the network sees the centre square where it learned others",
+        f"{DEVICE}/release_step.py",
+        "load_square(photo, bundle.manifest.side, bundle.manifest.framing)",
+        "load_square(photo, bundle.manifest.side)",
+        ("tests/model/test_packing.py::test_devices_show_a_network_the_square_that_was_asked_for",),
+    ),
+    Mutant(
+        "attackers of an audit have other squares than devices send",
+        f"{AUDIT}/suite.py",
+        "seen = bundle.manifest.side, bundle.manifest.framing",
+        'seen = bundle.manifest.side, "centre square"',
+        ("tests/privacy/test_audit.py::test_attackers_have_the_squares_that_devices_show",),
+    ),
+    Mutant(
+        "a square around a lesion has fewer pixels than a network needs",
+        "securesplit/imaging/lesion.py",
+        "math.ceil(LEAST_SHARE_OF_SIDE * side)",
+        "math.floor(LEAST_SHARE_OF_SIDE * side)",
+        ("tests/imaging/test_lesion.py::test_a_square_has_pixels_enough_for_the_network",),
+    ),
 )
 
 

@@ -263,7 +263,7 @@ def _look(photo: PhotoSource, bundle: Bundle) -> tuple[Square, quality.Look, Ref
     """Read a photo, and judge it by its pixels."""
     square = load_square(photo, bundle.manifest.side, bundle.manifest.framing)
     seen = quality.look(square.pixels)
-    return square, seen, quality.check(square.pixels, square.edge, seen)
+    return square, seen, quality.check(square.pixels, square.edge, seen, square.whole)
 
 
 def _assess(gate: Gate | None, photo: LoadedPhoto, outputs: Mapping[str, NDArray[np.float32]]) -> Assessment:

@@ -46,11 +46,13 @@ class Square:
         edge: how many pixels it had before, along an edge; of a large photo that was read at a smaller scale, those
             that were read, which are at least twice `side`.
         crop: where it lies in the photo.
+        whole: as `pixels`, of the photo's whole centre square; the same array where they show as much.
     """
 
     pixels: NDArray[np.uint8] = field(repr=False)
     edge: int
     crop: Crop
+    whole: NDArray[np.uint8] = field(repr=False)
 
 
 _FINER = 2
@@ -80,8 +82,11 @@ def load_square(photo: PhotoSource, side: int, framing: Framing = "centre square
     """
     with _refusing():
         image, is_reduced = _load(photo, _read_for(side, framing))
-        place = choose_square(image, framing, side)
-        return Square(_scaled(image, place, side, is_reduced=is_reduced), place.edge, place.within(image))
+        place, centre = choose_square(image, framing, side), centre_square(image)
+        pixels = _scaled(image, place, side, is_reduced=is_reduced)
+        is_closer = place.edge < centre.edge
+        whole = _scaled(image, centre, side, is_reduced=is_reduced) if is_closer else pixels
+        return Square(pixels, place.edge, place.within(image), whole)
 
 
 def load_whole(photo: PhotoSource, side: int, longest: int) -> NDArray[np.uint8]:

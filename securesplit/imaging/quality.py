@@ -87,13 +87,17 @@ def measure(pixels: NDArray[np.uint8], seen: Look | None = None) -> NDArray[np.f
     )
 
 
-def check(pixels: NDArray[np.uint8], edge: int, seen: Look | None = None) -> RefusalReason | None:
+def check(
+    pixels: NDArray[np.uint8], edge: int, seen: Look | None = None, whole: NDArray[np.uint8] | None = None
+) -> RefusalReason | None:
     """Why a photo cannot be judged by any network; None where pixels alone do not tell.
 
     Args:
         pixels: as the head sees them, ``(side, side, 3) uint8``.
         edge: of the photo's square as it came, in pixels.
         seen: of the same pixels, where that was computed before.
+        whole: the photo's whole centre square, where `pixels` is a part of it, ``(side, side, 3) uint8``: a collage is
+            one, too, where the network would see but one of its pictures.
     """
     if edge < LEAST_SHARE_OF_SIDE * len(pixels):
         return "low-resolution"
@@ -111,7 +115,8 @@ def check(pixels: NDArray[np.uint8], edge: int, seen: Look | None = None) -> Ref
         return None
     if _is_tinted(small):
         return "grey"
-    return "collage" if _is_joined(small) else None
+    shown = [small] if whole is None or whole is pixels else [small, _at_most(whole, SIDE)]
+    return "collage" if any(map(_is_joined, shown)) else None
 
 
 def _grey_and_chroma(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], np.float32]:

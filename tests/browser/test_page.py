@@ -47,7 +47,11 @@ def test_a_photo_is_chosen_answered_and_followed_by_another(tab: Tab) -> None:
     assert _colours(tab, "#result figure canvas") > 100, "the crop was painted"
     assert "256 numbers as a ciphertext" in tab.page.locator("#result").inner_text()
     labels = [picture.get_attribute("aria-label") for picture in tab.page.locator("#result canvas").all()]
-    assert labels == ["The part of the photo that the network saw", "The ciphertext, as shades of grey"]
+    assert labels == [
+        "Your photo, with a square around what the network looks at",
+        "The part of the photo that the network saw",
+        "The ciphertext, as shades of grey",
+    ]
     tab.again()
     assert tab.page.locator(".ask").is_visible()
     assert tab.page.locator("#result").inner_text() == ""
@@ -66,8 +70,8 @@ def test_the_square_is_drawn_on_the_photo(tab: Tab) -> None:
     )
     assert {left, inside} & {102, 103, 104}, "what lies outside of the square is dimmed"
     tab.again()
-    tab.ask(MOLE)
-    assert tab.page.locator(".whole").count() == 0
+    tab.ask(picture(draw_lesion(3, 600)[150:450, 150:450]))
+    assert tab.page.locator(".whole").count() == 0, "a large mole is seen in all of its photo"
 
 
 def _colours(tab: Tab, canvas: str) -> int:

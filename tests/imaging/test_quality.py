@@ -32,6 +32,16 @@ def reason(image: Image.Image, side: int = SIDE) -> str | None:
     return quality.check(square.pixels, square.edge)
 
 
+@pytest.mark.parametrize(("across", "down"), [(1, 2), (2, 1)])
+def test_a_collage_is_one_where_the_network_would_see_a_part_of_it(across: int, down: int) -> None:
+    sheet = _joined(across, down)
+    square = load_square(sheet, SIDE, "lesion")
+    assert square.edge < min(sheet.size)
+    assert quality.check(square.pixels, square.edge) is None
+    assert quality.check(square.pixels, square.edge, whole=square.whole) == "collage"
+    assert assess(Bundle.load(), sheet).reason == "collage"
+
+
 @pytest.mark.parametrize("side", [32, 96, 150, 299])
 @pytest.mark.parametrize("seed", [1, 2, 3, 7])
 def test_drawn_lesions_pass_at_every_side(seed: int, side: int) -> None:
