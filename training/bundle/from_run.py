@@ -9,6 +9,7 @@ The run is one of `training.train`, or of an accelerator (`training.network.warm
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -81,9 +82,7 @@ def make_bundle(
         manifest = packing.write_bundle(
             own,
             packed,
-            **_named(config, layer),
-            side=config.side,
-            framing=config.framing,
+            **_described(config, layer),
             about={"licence": licence, "provenance": provenance},
         )
         measured = measure_and_write(own, manifest, data)
@@ -118,12 +117,14 @@ def check(config: Config, data: Dataset, out: Path, *, at: str | None, licence: 
         raise cannot_write(out, error) from None
     data.of_kind("dermoscopy").check_classes(("val", "test"))
     about = {"licence": licence, "provenance": {}}
-    packing.check_described(**_named(config, layer), side=config.side, framing=config.framing, about=about)
+    packing.check_described(**_described(config, layer), about=about)
     return layer
 
 
-def _named(config: Config, layer: str) -> dict[str, str]:
-    return {"name": f"{config.backbone}-{layer}", "backbone": config.backbone, "cut": layer}
+def _described(config: Config, layer: str) -> dict[str, Any]:
+    """What the manifest takes from a configuration."""
+    named = {"name": f"{config.backbone}-{layer}", "backbone": config.backbone, "cut": layer}
+    return {**named, "side": config.side, "framing": config.framing}
 
 
 def check_cut(network: keras.Model, layer: str) -> None:
