@@ -51,8 +51,8 @@ class Words:
     explanation: tuple[str, ...]
 
     @classmethod
-    def of(cls, diagnosis: Diagnosis) -> Words:
-        """All of them."""
+    def of(cls, diagnosis: Diagnosis, *, traced: bool = False) -> Words:
+        """All of them; `traced`: this device's traces are sent to a collector."""
         d = diagnosis
         return cls(
             headline(d.risk),
@@ -60,7 +60,7 @@ class Words:
             tuple(caveats(d)),
             number(d.malignant, d.interval, d.threshold if d.risk else None),
             tuple(meaning(d.accuracy_of_such)),
-            tuple(explanation(d)),
+            tuple(explanation(d, traced=traced)),
         )
 
 
@@ -215,19 +215,23 @@ def refused(refusal: Refusal) -> tuple[str, str, str]:
     return _(refusal.detail), _(refusal.advice), advice(None)
 
 
-def explanation(diagnosis: Diagnosis) -> Iterator[str]:
+def explanation(diagnosis: Diagnosis, *, traced: bool = False) -> Iterator[str]:
     """What the network saw, who learned what of this photo and of this device, and how long each stage took."""
     privacy = diagnosis.privacy
     if diagnosis.crop is not None:
         yield _seen(diagnosis.crop)
     if privacy.device is None:
-        yield _("Nobody learned anything: nothing left this device, the worker is a part of this program.")
+        if traced:
+            yield _("Nothing of the photo left this device: the worker is a part of this program.")
+        else:
+            yield _("Nobody learned anything: nothing left this device, the worker is a part of this program.")
         if privacy.encrypted:
             yield _("Had it been sent, the server would have learned nothing of it. {basis}", basis=_encrypted())
         else:
             yield _("Had it been sent, the server would have learned {what}. {promise}", **_of_the_photo(privacy))
             yield from _of_attacks(privacy)
         yield from _of_the_work(privacy)
+        yield from _of_traces(traced=traced)
     else:
         yield _eavesdropped(diagnosis.payload_bytes, encrypted=privacy.encrypted)
         if privacy.encrypted:
@@ -241,6 +245,7 @@ def explanation(diagnosis: Diagnosis) -> Iterator[str]:
             yield from _of_attacks(privacy)
         yield from _of_the_work(privacy)
         yield from _of_the_device(privacy.device)
+        yield from _of_traces(traced=traced)
         yield _("Nobody else learned anything; the photo stays on this device.")
     yield _times(diagnosis.timing_ms)
 
@@ -342,6 +347,16 @@ def _of_the_device(device: DevicePrivacy) -> Iterator[str]:
         promise = _promise(device.epsilon, device.delta, _picks_person(device.identification_bound_n1000))
     yield _("The server learned of this device: {photos}. {promise}", photos=photos, promise=promise)
     yield _("An edited copy or a re-take of a photo is a photo of its own, and counts.")
+
+
+def _of_traces(*, traced: bool) -> Iterator[str]:
+    """What the spans of `securesplit.tracing` tell."""
+    if traced:
+        yield _(
+            "The collector of this device's traces (--otel) learned at most when this photo was read and asked about, "
+            "with which preset, and how long each stage took; where its address begins with http:, so did whoever "
+            "listens on the way."
+        )
 
 
 def _promise(epsilon: float, delta: float | None, picked: str) -> str:

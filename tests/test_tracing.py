@@ -15,9 +15,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from securesplit import AsyncClient, Client, tracing
-from securesplit.errors import ConfigError, PhotoError
+from securesplit.cli.main import run
+from securesplit.errors import REFUSED, ConfigError, PhotoError
 from securesplit.pki import issuing
 from securesplit.results import Diagnosis, Refusal
 from securesplit_testing.fresh import run_fresh
@@ -264,6 +266,28 @@ def test_device_and_worker_send_to_a_collector(
     answer = json.loads(done.stdout)
     exported = "".join(map(str, collector))
     check_private(exported, photo.name, answer["probabilities"]["malignant"], DEVICE, "laptop", Path.cwd())
+
+
+def test_answers_say_what_a_collector_learned(
+    collector: list[ExportTraceServiceRequest],
+    draw_photo: Callable[..., Path],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    Image.new("RGB", (200, 200), "white").save(plain := tmp_path / "plain.png")
+    asked = ["diagnose", "--embedded", "--privacy", "certified", "--explain", str(draw_photo(7)), str(plain)]
+    assert run(asked) == REFUSED
+    said = capfd.readouterr().out
+    assert "Nobody learned anything: nothing left this device" in said
+    assert "collector" not in said
+    assert not collector
+    assert run([*asked, "--otel"]) == REFUSED
+    said = capfd.readouterr().out
+    assert {span.name for e in collector for r in e.resource_spans for s in r.scope_spans for span in s.spans}
+    assert "Nobody" not in said
+    assert "Nothing of the photo left this device" in said
+    assert "The collector of this device's traces (--otel) learned at most when this photo was read" in said
+    assert "Nothing was sent" not in said, "the trace of a refused photo is sent, too"
 
 
 def test_a_collector_that_is_not_there_holds_up_nobody(

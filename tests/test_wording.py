@@ -280,6 +280,24 @@ def test_figures_are_announced_where_they_stand_below(
     assert are_announced == are_given == (overridden is None and accuracy is not None)
 
 
+@pytest.mark.parametrize("device", [DEVICE, None])
+@pytest.mark.parametrize("privacy", [PRIVACY, ENCRYPTED])
+def test_nobody_learned_anything_only_where_no_collector_has_traces(
+    privacy: PrivacyInfo, device: DevicePrivacy | None
+) -> None:
+    answer = replace(ANSWER, privacy=replace(privacy, device=device))
+    alone, traced = Words.of(answer).explanation, Words.of(answer, traced=True).explanation
+    assert "collector" not in " ".join(alone)
+    assert not any(line.startswith(("Nobody learned", "Nothing of the photo left")) for line in traced) or (
+        device is None and traced[0].startswith("Nothing of the photo left this device")
+    )
+    (told,) = (line for line in traced if line.startswith("The collector of this device's traces"))
+    assert not any("Nobody" in line for line in traced[: traced.index(told)]), "who else is said after all others"
+    with i18n.using("ko"):
+        text = " ".join(set(Words.of(answer, traced=True).explanation) - set(Words.of(answer).explanation))
+    assert set(re.findall(r"[A-Za-z]{2,}", text)) == {"otel", "http"}
+
+
 def test_in_korean_nothing_of_english_is_left() -> None:
     answer = replace(ANSWER, unlearned=PHOTOS, overridden="blur")
     with i18n.using("ko"):

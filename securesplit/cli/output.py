@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from securesplit import wording
+from securesplit import tracing, wording
 from securesplit.cli import terminal
 from securesplit.cli.json_csv import Stamp
 from securesplit.errors import SecureSplitError
@@ -102,7 +102,7 @@ class Text:
 
 def show(diagnosis: Diagnosis, title: str, *, explain: bool) -> None:
     """An answer as people read it: what it means and what to do before any number."""
-    words = Words.of(diagnosis)
+    words = Words.of(diagnosis, traced=tracing.is_on())
     terminal.heading(title, words.headline, COLOURS[diagnosis.risk])
     for line in (words.advice, *words.caveats, words.number, *words.meaning):
         terminal.answer(f"  {line}")
@@ -116,7 +116,8 @@ def show_refusal(refusal: Refusal, *, has_anyway: bool = True) -> None:
     terminal.heading(refusal.photo, _("refused, {detail} ({reason})", detail=detail, reason=refusal.reason), "magenta")
     terminal.answer(f"  {advice}")
     if has_anyway:
-        terminal.answer("  " + _("Nothing was sent: an answer would say nothing about the mole (--anyway gives it)."))
+        unsent = _("Nothing of the photo was sent: an answer would say nothing about the mole (--anyway gives it).")
     else:
-        terminal.answer("  " + _("Nothing was sent: an answer would say nothing about the mole."))
+        unsent = _("Nothing of the photo was sent: an answer would say nothing about the mole.")
+    terminal.answer(f"  {unsent}")
     terminal.answer(f"  {regardless}")

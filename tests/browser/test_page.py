@@ -235,7 +235,7 @@ def test_each_refusal_has_advice(tab: Tab) -> None:
         assert detail in tab.ask(REFUSED[reason])
         said = tab.page.locator("#result").text_content()
         assert advice in said, "as it is, not with the capital that the style gives it"
-        assert "Nothing was sent" in said
+        assert "Nothing of the photo was sent" in said
         tab.again()
 
 
