@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.peers.peer import Inputs
 
-_TOLERANCE = 1e-3  # of a logit
+_TOLERANCE = 3e-3  # of a logit: `securesplit.encrypted.tail.ERROR`, the largest that any of ours has
 _STARTING_S = 120.0
 
 

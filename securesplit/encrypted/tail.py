@@ -19,6 +19,9 @@ from securesplit.encrypted.parameters import SHIPPED, Parameters
 Matrix = NDArray[np.float64]
 Ciphertext = Any
 
+ERROR = 3e-3
+"""What encryption changes a logit by at most. With the shipped tail it has a standard deviation of 0.0005 for a lone
+photo (the largest of 300: 0.002), and of 0.00013 for one of several."""
 DROWNING = 4096.0
 """What an answer holds beside the logit lies under random numbers up to this size; the last prime has room for them."""
 

@@ -195,7 +195,7 @@ class Bundle:
     def open_measured_tail(self, threads: int = 2) -> AnyTail:
         """Answers to all presets, the encrypted one too, on integers in the open: to measure what answers are worth.
 
-        Encryption adds an error of at most 3e-4 of a logit.
+        Encryption adds an error of at most `securesplit.encrypted.tail.ERROR`.
 
         Raises:
             BundleError: as of `open_tail` and `open_encrypted_tail`.

@@ -11,11 +11,8 @@ from securesplit.encrypted import seal
 from securesplit.encrypted.device import DeviceKey
 from securesplit.encrypted.layout import Layout
 from securesplit.encrypted.parameters import SHIPPED, Parameters
-from securesplit.encrypted.tail import DROWNING, EncryptedTail, EvaluationKeys, QuadraticTail, answer_scale
+from securesplit.encrypted.tail import DROWNING, ERROR, EncryptedTail, EvaluationKeys, QuadraticTail, answer_scale
 from securesplit_testing.ciphertexts import random_tail
-
-PRECISION = 2e-3
-"""Of a logit; a probability moves by at most a quarter of it."""
 
 
 def features(photos: int, seed: int = 3) -> np.ndarray:
@@ -34,7 +31,7 @@ def test_the_answer_is_the_plain_tail_s(
     answer = worker.answer(device.encrypt(x), photos, keys)
     expected = worker.tail.plain(x)
     assert np.abs(expected).max() > 0.3
-    np.testing.assert_allclose(read(device, answer, photos), expected, atol=PRECISION)
+    np.testing.assert_allclose(read(device, answer, photos), expected, atol=ERROR)
 
 
 def test_weights_of_either_sign_are_roots_of_a_square(
@@ -47,7 +44,7 @@ def test_weights_of_either_sign_are_roots_of_a_square(
         tail = replace(worker.tail, last=sign * np.abs(last))
         for photos in (1, 2):
             answer = EncryptedTail(tail).answer(device.encrypt(features(photos)), photos, keys)
-            np.testing.assert_allclose(read(device, answer, photos), tail.plain(features(photos)), atol=PRECISION)
+            np.testing.assert_allclose(read(device, answer, photos), tail.plain(features(photos)), atol=ERROR)
 
 
 class EverySlot(Layout):
@@ -65,7 +62,7 @@ def test_what_an_answer_holds_beside_the_logit_is_drowned(
     request, scale = device.encrypt(features(1)), answer_scale(SHIPPED)
     slots = [reader.decrypt(worker.answer(request, 1, keys), 1, scale)[0] for _ in range(2)]
     is_logit = np.isin(np.arange(worker.layout.slots), worker.layout.places(1))
-    np.testing.assert_allclose(slots[0][is_logit], slots[1][is_logit], atol=PRECISION)
+    np.testing.assert_allclose(slots[0][is_logit], slots[1][is_logit], atol=ERROR)
     for drawn in (slots[0][~is_logit], slots[1][~is_logit], (slots[0] - slots[1])[~is_logit] / np.sqrt(2)):
         assert np.std(drawn) == pytest.approx(DROWNING / np.sqrt(3), rel=0.05)
 
@@ -74,7 +71,7 @@ def test_large_features_hold_too(device: DeviceKey, worker: EncryptedTail, keys:
     x = 3 * np.sign(features(1))
     answer = worker.answer(device.encrypt(x), 1, keys)
     expected = worker.tail.plain(x)
-    assert read(device, answer, 1) == pytest.approx(expected, rel=5e-3, abs=PRECISION)
+    assert read(device, answer, 1) == pytest.approx(expected, rel=5e-3, abs=ERROR)
 
 
 def test_a_key_that_was_kept_reads_what_was_encrypted_before(
@@ -82,7 +79,7 @@ def test_a_key_that_was_kept_reads_what_was_encrypted_before(
 ) -> None:
     answer = worker.answer(device.encrypt(features(1)), 1, keys)
     again = DeviceKey(device.secret)
-    np.testing.assert_allclose(read(again, answer, 1), worker.tail.plain(features(1)), atol=PRECISION)
+    np.testing.assert_allclose(read(again, answer, 1), worker.tail.plain(features(1)), atol=ERROR)
 
 
 def test_another_device_reads_noise(device: DeviceKey, worker: EncryptedTail, keys: EvaluationKeys) -> None:
