@@ -22,6 +22,7 @@ from training.data.dataset import Dataset, centre_square
 from training.data.photo import DataError, Photo
 from training.network.config import Config, named
 from training.network.model import build_model
+from training.studies import paired
 from training.studies.source_shortcut import __main__ as study
 from training.studies.source_shortcut import ways
 from training.studies.source_shortcut.ways import BASE, SOURCE, WAYS, GroupRobust, Learner, MixStyle, SourceAdversary
@@ -160,23 +161,23 @@ def test_a_photo_s_source_is_counted_without_its_fold() -> None:
 
 
 def test_a_gain_is_the_mean_over_trainings_of_the_same_photos(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study, "DRAWS", 20)
+    monkeypatch.setattr(paired, "DRAWS", 20)
     photos = [Photo(Path(f"{i}"), malignant=i < 20, lesion=str(i)) for i in range(60)]
     right = np.array([p.malignant for p in photos], np.float32)
     other = [Photo(Path(f"o{i}"), malignant=i < 5, lesion=f"o{i}") for i in range(10)]
     level = np.zeros(10, np.float32)
-    alone = study.compared([(photos, right, 1 - right)])
+    alone = paired.compared([(photos, right, 1 - right)])
     assert (alone["auc"].value, alone["gain"].value, alone["gain"].low) == (1, 1, 1)
-    both = study.compared([(photos, right, 1 - right), (other, level, level)])
+    both = paired.compared([(photos, right, 1 - right), (other, level, level)])
     assert (both["auc"].value, both["gain"].value) == (0.75, 0.5)
-    assert study.compared([(photos, right, right)])["gain"].high == 0
+    assert paired.compared([(photos, right, right)])["gain"].high == 0
 
 
 def test_premalignant_photos_do_not_count() -> None:
     photos = [
         Photo(Path(f"{i}"), malignant=True, lesion="", source="phone/1", is_premalignant=i == 1) for i in range(3)
     ]
-    found, own, _ = study._of_source("phone", photos, np.arange(3), np.arange(3))
+    found, own, _ = paired.of_source("phone", photos, np.arange(3), np.arange(3))
     assert [photo.path.name for photo in found] == ["0", "2"]
     assert own.tolist() == [0, 2]
 
@@ -190,15 +191,15 @@ def begun(folder: Path) -> tuple[Config, Dataset, Path]:
 
 
 def test_every_way_is_trained_once_and_stands_in_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study, "DRAWS", 5)
+    monkeypatch.setattr(paired, "DRAWS", 5)
     config, data, start = begun(tmp_path)
     out = tmp_path / "out"
     first = study.study(config, data, start, out, hold_out=[HELD], seeds=1, ways=WAYS[:2])
     kept = json.loads((out / study.FILE).read_text())["trainings"]
     begun_now, trained = [], study.trained
     monkeypatch.setattr(study, "trained", lambda way, *given: (begun_now.append(way), trained(way, *given))[1])
-    compared, cells = study.compared, []
-    monkeypatch.setattr(study, "compared", lambda pairs: (cells.append(pairs), compared(pairs))[1])
+    compared, cells = paired.compared, []
+    monkeypatch.setattr(paired, "compared", lambda pairs: (cells.append(pairs), compared(pairs))[1])
     content = study.study(config, data, start, out, hold_out=[HELD], seeds=1, ways=WAYS)
     assert len(cells) == 3 * len(WAYS), "a row of three sources a way, once"
     assert begun_now == list(WAYS[2:]), "what was trained is not trained again"
@@ -221,7 +222,7 @@ def test_a_training_that_diverges_is_noted_and_the_study_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is the way itself that diverges: the first one comes to its end."""
-    monkeypatch.setattr(study, "DRAWS", 5)
+    monkeypatch.setattr(paired, "DRAWS", 5)
     config, data, start = begun(tmp_path)
     wild = replace(WAYS[1], settings={**WAYS[1].settings, "learning_rate": 1e30})
     out, given = tmp_path / "out", {"hold_out": [HELD], "seeds": 1, "ways": [wild, BASE]}

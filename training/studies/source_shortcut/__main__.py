@@ -16,7 +16,7 @@ A training that diverges is noted as that, and the study goes on.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -25,16 +25,14 @@ from typing import Any
 import keras
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 from securesplit.atomic import write_text_atomic
 from securesplit.errors import ConfigError
 from securesplit.text import markdown_table
 from training import command
 from training.data.dataset import Dataset, Split, centre_square
-from training.data.photo import DataError, Photo, without_fold
+from training.data.photo import DataError, without_fold
 from training.evaluation.measured import Figure
-from training.evaluation.metrics import bootstrap
 from training.network import validation
 from training.network.arguments import common_arguments
 from training.network.batches import BatchSource, batches
@@ -43,7 +41,7 @@ from training.network.model import build_model, build_optimizer, freeze_until
 from training.network.targets import targets_and_weights
 from training.network.train import arranged, digest_of, load_start
 from training.output import write_array, write_json
-from training.studies import begun
+from training.studies import begun, paired
 from training.studies.source_shortcut.ways import BASE, SOURCE, WAYS, Way
 
 SCHEMA = "securesplit.source_shortcut/1"
@@ -53,7 +51,6 @@ SETTINGS = ("freeze=block3b_add", "source_balance=0.4", "phone_repeat=3", "ema=0
 """Instead of those of the configuration ``collection``: a short training that goes on from other weights."""
 HOME = "ham10000"
 """The source that is never held out, whose colours are the reference."""
-DRAWS = 500
 DIVERGED = "diverged"
 """What is noted, beside what it is, of a training whose network answered numbers that are not finite."""
 
@@ -180,52 +177,15 @@ def table(
             if t.way == way.name and (base := replace(t, way=BASE.name)) in logits
         ]
         for source in _sources_of(pairs):
-            found.setdefault(way.name, {})[source] = compared([_of_source(source, *pair) for pair in pairs])
+            found.setdefault(way.name, {})[source] = paired.compared(
+                [paired.of_source(source, *pair) for pair in pairs]
+            )
     return found
 
 
-Pair = tuple[Sequence[Photo], NDArray[np.float32], NDArray[np.float32]]
-
-
-def _sources_of(pairs: Sequence[Pair]) -> list[str]:
+def _sources_of(pairs: Sequence[paired.Pair]) -> list[str]:
     names = {without_fold(photo.source) for photos, *_ in pairs for photo in photos}
     return sorted(names, key=lambda name: (name != HOME, name))
-
-
-def _of_source(source: str, photos: Sequence[Photo], own: NDArray[Any], base: NDArray[Any]) -> Pair:
-    rows = [i for i, p in enumerate(photos) if without_fold(p.source) == source and not p.is_premalignant]
-    return [photos[i] for i in rows], own[rows], base[rows]
-
-
-def compared(pairs: Sequence[Pair]) -> dict[str, Figure]:
-    """``auc`` and ``gain``, the mean over `pairs` of one source.
-
-    Args:
-        pairs: photos, and their logits from a network and from another. Photos may stand in several of them.
-    """
-    known = {photo.path: photo for photos, *_ in pairs for photo in photos}
-    place = {path: row for row, path in enumerate(known)}
-    malignant = np.array([photo.malignant for photo in known.values()])
-    filled = []
-    for photos, *both in pairs:
-        rows = [place[photo.path] for photo in photos]
-        of_all = np.full((2, len(known)), np.nan, np.float32)
-        of_all[:, rows] = both
-        filled.append(of_all)
-
-    def measure(rows: NDArray[Any]) -> dict[str, float]:
-        own, base = (np.mean(list(_aucs(malignant, [both[i] for both in filled], rows))) for i in (0, 1))
-        return {"auc": float(own), "gain": float(own - base)}
-
-    return bootstrap(measure, np.array([photo.lesion for photo in known.values()]), malignant, draws=DRAWS)
-
-
-def _aucs(malignant: NDArray[np.bool_], logits: Sequence[NDArray[Any]], rows: NDArray[Any]) -> Iterator[float]:
-    """Of each network on what it answered of `rows`; none where that is of one class."""
-    for of_all in logits:
-        answered = rows[np.isfinite(of_all[rows])]
-        if 0 < malignant[answered].sum() < len(answered):
-            yield float(roc_auc_score(malignant[answered], of_all[answered]))
 
 
 def markdown(content: Mapping[str, Any]) -> str:
@@ -246,7 +206,7 @@ def _cell(way: Way, figures: Mapping[str, Any]) -> str:
     auc, gain = (Figure(**f) if isinstance(f, Mapping) else f for f in (figures["auc"], figures["gain"]))
     if way is BASE:
         return str(auc)
-    return f"{auc.value:.3f}, {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
+    return f"{auc.value:.3f}, {paired.signed(gain)}"
 
 
 def main() -> None:
