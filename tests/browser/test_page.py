@@ -310,10 +310,20 @@ def test_an_answer_is_printed_on_one_page_with_its_photo_and_time(tab: Tab) -> N
     assert re.fullmatch(r"left arm\.png\s*.+20\d\d.+", said), said
     assert len(re.findall(rb"/Type\s*/Page\b", tab.page.pdf())) == 1
     tab.page.emulate_media(media="print")
-    for hidden in ("nav", ".more", "#result .button", "form"):
+    for hidden in ("nav", ".more", "#result .button", "form", "#result details"):
         assert not tab.page.locator(hidden).first.is_visible(), hidden
     for shown in ("#result h1", ".number", ".journey canvas", "footer strong"):
         assert tab.page.locator(shown).first.is_visible(), shown
+
+
+def test_paper_has_no_box_for_photos(tab: Tab) -> None:
+    tab.page.emulate_media(media="print")
+    assert tab.page.locator("#ask-title").is_visible()
+    assert not tab.page.locator("#drop").is_visible()
+    tab.hold()
+    tab.give_and_wait(MOLE)
+    assert tab.page.locator("#progress-text").is_visible()
+    assert not tab.page.locator("progress").is_visible()
 
 
 def test_a_worker_that_is_down_is_explained(new_tab: Callable[..., Tab], tmp_path: Path) -> None:
@@ -526,6 +536,12 @@ def test_a_long_history_is_walked_through(new_tab: Callable[..., Tab], tmp_path:
         box = tab.page.locator("#history")
         box.get_by_label("Passphrase").fill(SECRET)
         tab.page.keyboard.press("Enter")
+        box.locator(".entries").wait_for()
+        tab.page.emulate_media(media="print")
+        assert not tab.page.locator("#ask-title").is_visible(), "on paper there is the history alone"
+        assert box.get_by_text("1 older entry").is_visible(), "and how many entries are not there"
+        assert not box.get_by_text("Close it").is_visible()
+        tab.page.emulate_media(media="screen")
         for name in ("1 older entry", f"{SHOWN} newer entries", "1 older entry"):
             box.get_by_role("button", name=name).click()
         tab.page.once("dialog", lambda dialog: dialog.accept())
