@@ -51,6 +51,19 @@ def test_nothing_is_found_where_there_is_nothing():
         assert 0.44 < rate < 0.56
 
 
+def test_a_subject_that_is_known_by_heart_is_no_member():
+    """A person's photos are alike, and on one side: neither the probe nor its choice gains by knowing them again."""
+    rng = np.random.default_rng(0)
+    who, members = np.arange(2_000) // 10, np.arange(2_000) < 1_000
+    releases = rng.normal(size=(200, 4))[who] + 0.01 * rng.normal(size=(2_000, 4))
+    malignant = (rng.random(200) < 0.5)[who]
+    margin = rng.normal(1.5, 1.0, 200)[who] + members
+    logits = np.where(malignant, margin, -margin)
+    seen = membership.Photos(releases, logits, logits > 0, malignant, np.array([f"person {one}" for one in who]))
+    found = membership.scores(seen, members, seed=1)
+    assert 0.72 < metrics.auc(members, found["likelihood ratio"]) < metrics.auc(members, found["loss"]) + 0.02
+
+
 def test_members_found_at_few_false_alarms():
     score = np.r_[np.full(COUNT, 1.0), np.zeros(COUNT)]
     assert membership.found_at(MEMBERS, score) == 1.0
@@ -105,6 +118,17 @@ def test_members_are_the_photos_of_the_training_set_alone(known):
     observations = {"none": replace(known.observations["none"], auxiliary_answers=told)}
     found = membership.run(replace(known, collection=collection, observations=observations), "none")
     assert found.loss.low > 0.9
+
+
+def test_every_photo_is_its_own_subject_s(known):
+    """Of whom there is one each here; the attacker's first photos are no members."""
+    sides = known.collection
+    entries = tuple(replace(e, split="val" if i < 30 else "train") for i, e in enumerate(sides.auxiliary.entries))
+    collection = replace(sides, auxiliary=Side(entries, sides.auxiliary.pixels))
+    seen, members = membership._photos(replace(known, collection=collection), "none", 1)
+    assert seen.subjects[members].tolist() == [f"lesion {entry.lesion}" for entry in entries[30:]][: members.sum()]
+    others = [f"lesion {entry.lesion}" for entry in sides.targets.entries]
+    assert seen.subjects[~members].tolist() == others[: members.sum()]
 
 
 def test_the_label_alone_is_the_one_that_a_user_is_told(known):

@@ -57,6 +57,18 @@ def test_photos_added_later_are_refused_until_split(tmp_path: Path) -> None:
     assert sum(map(len, list_photos(tmp_path).values())) == 9
 
 
+@pytest.mark.parametrize("gone", ["benign/m1.png", "malignant/m102.png"])
+def test_a_record_of_photos_that_are_gone_is_refused(tmp_path: Path, gone: str) -> None:
+    """Or a split would be smaller than what was measured on it says."""
+    draw_folders(tmp_path, benign=4, malignant=4)
+    before = list_photos(tmp_path)
+    (tmp_path / gone).rename(tmp_path / "elsewhere.png")
+    with pytest.raises(DataError, match=r"splits\.csv was made for other photos; delete it"):
+        list_photos(tmp_path)
+    (tmp_path / "elsewhere.png").rename(tmp_path / gone)
+    assert list_photos(tmp_path) == before
+
+
 def test_one_photo_with_two_diagnoses_is_refused(tmp_path: Path) -> None:
     draw_folders(tmp_path, benign=4, malignant=4)
     shutil.copy(tmp_path / "benign" / "m1.png", tmp_path / "benign" / "again.png")
