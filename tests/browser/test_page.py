@@ -390,7 +390,7 @@ def test_back_leads_from_an_answer_to_the_beginning(tab: Tab) -> None:
 
 
 def test_a_note_stands_beside_what_it_is_about_only(tab: Tab) -> None:
-    assert tab.page.get_by_role("status").count() == 2, "an empty one is there, else it would not be read out"
+    assert tab.page.get_by_role("status").count() == 3, "an empty one is there, else it would not be read out"
     tab.page.evaluate("take([])")
     tab.page.get_by_text("There is no photo").wait_for()
     tab.page.locator("#sample").click()
@@ -505,6 +505,40 @@ def test_a_history_is_begun_filled_closed_and_erased(new_tab: Callable[..., Tab]
         box.get_by_role("button", name="Erase the history").click()
         box.get_by_label("New passphrase").wait_for()
         assert list((tmp_path / "history").iterdir()) == []
+        page.end()
+
+
+def test_a_history_says_that_it_is_being_opened_and_is_opened_once(new_tab: Callable[..., Tab], tmp_path: Path) -> None:
+    """On a slow device the key takes seconds, in which people press again, or go on to a photo."""
+    History.open(SECRET, tmp_path)
+    with serving("--embedded", "--state", tmp_path) as page:
+        tab = new_tab(page.address())
+        tab.expected = ("status of 409",)
+        waiting: list[Any] = []
+        tab.page.route("**/api/history/open", lambda route, _request: waiting.append(route))
+        box, said = tab.page.locator("#history"), tab.page.locator("#history-doing")
+        for passphrase in ("not this one", SECRET):
+            box.get_by_label("Passphrase").fill(passphrase)
+            for _ in range(3):
+                tab.page.keyboard.press("Enter")
+                box.get_by_role("button", name="Open").click(force=True)
+            box.get_by_role("button", name="Erase the history").click(force=True)  # would ask, and nobody answers
+            assert said.inner_text() == "Making the key from the passphrase; this takes a moment…"
+            assert said.get_attribute("role") == "status"
+            assert box.locator("#history-problem").inner_text() == "", "the last complaint is not about this try"
+            assert _violations(tab) == []
+            assert len(waiting) == 1
+            if passphrase == SECRET:
+                tab.page.locator("#file").focus()
+            waiting.pop().continue_()
+            if passphrase != SECRET:
+                box.get_by_text("the passphrase is wrong").wait_for()
+                assert tab.page.evaluate("document.activeElement.id") == "passphrase"
+        box.get_by_text("No entries yet").wait_for()
+        assert said.inner_text() == ""
+        assert tab.page.evaluate("document.activeElement.id") == "file", (
+            "nobody is drawn away from what they went on to"
+        )
         page.end()
 
 

@@ -231,15 +231,34 @@ async function refresh(name) {
   else place.textContent = words(content);
 }
 
-async function changeHistory(path, options) {
+/** One change at a time: making the key of a passphrase takes a while, which is said. */
+async function changeHistory(path, options, doing = "") {
+  const place = $("#history");
+  if (isHeld(place)) return;
+  hold(place, true);
+  complain("");
+  $("#history-doing").textContent = doing;
   const answer = await piece(path, options);
   if (!$("#history")) return; // closed meanwhile
-  if (answer.ok) {
-    show($("#history"), answer.content);
-    $("#history-title").focus();
-  } else {
-    complain(words(answer.content));
+  if (!place.isConnected) {
+    refresh("history"); // in another language
+    return;
   }
+  const isInUse = place.contains(document.activeElement) || document.activeElement === document.body;
+  $("#history-doing").textContent = "";
+  hold(place, false);
+  if (answer.ok) show(place, answer.content);
+  else complain(words(answer.content));
+  if (isInUse) answer.ok ? $("#history-title").focus() : $("#passphrase")?.select();
+}
+
+/** Buttons that do nothing for now; they keep the focus, which disabled ones lose. */
+function hold(place, held) {
+  place.querySelectorAll("button").forEach((button) => button.setAttribute("aria-disabled", held));
+}
+
+function isHeld(place) {
+  return place.querySelector("[aria-disabled=true]") !== null;
 }
 
 /** Whoever opened the history may be gone: nobody else shall read it, and the program closes it, too. */
@@ -253,8 +272,7 @@ async function leave() {
 function complain(text) {
   const place = $("#history-problem");
   if (place) place.textContent = text;
-  else $("#history").textContent = text;
-  $("#passphrase")?.select();
+  else if (text) $("#history").textContent = text;
 }
 
 // ---- what people do
@@ -317,6 +335,7 @@ async function speak(address) {
 }
 
 document.addEventListener("click", (event) => {
+  if (event.target.matches("[aria-disabled=true]")) return;
   const { action, history, remove, skip } = event.target.dataset;
   if (event.target.id === "cancel") restart();
   if (event.target.id === "sample") trySample();
@@ -345,8 +364,12 @@ window.addEventListener("popstate", ({ state }) => {
 document.addEventListener("submit", (event) => {
   event.preventDefault();
   const passphrase = $("#passphrase").value;
-  if ($("#again") && $("#again").value !== passphrase) complain(texts.differ);
-  else changeHistory("/api/history/open", { method: "POST", body: passphrase });
+  if ($("#again") && $("#again").value !== passphrase) {
+    complain(texts.differ);
+    $("#passphrase").select();
+  } else {
+    changeHistory("/api/history/open", { method: "POST", body: passphrase }, texts.opening);
+  }
 });
 
 if (token) {
