@@ -34,6 +34,7 @@ AROUND = 2.5
 (docs/adr/172-squares-around-lesions.md)."""
 
 _CELLS = 96  # along the shorter edge of the picture that is looked at
+_LONGEST = 10  # times as long as wide: beyond, it has more cells than there is time and memory for
 _BLUR = 1.5  # cells; hairs and grain vanish
 _RIM = 0.375  # of the way from the middle to an edge's middle is 0.5: beyond, skin is looked for
 _CENTRAL = 0.31  # how fast what lies away from the middle counts less
@@ -122,8 +123,11 @@ def find_lesion(image: Image.Image) -> Box | None:
 
     The skin is a smooth surface of colour over the photo, fitted to what most of its rim agrees on, so that neither
     light from one side nor a shadow passes for a lesion. What differs from it by more than Otsu's threshold, and is not
-    lighter, makes regions, of which the most central one counts (Otsu, IEEE Trans. SMC 9:62-66, 1979).
+    lighter, makes regions, of which the most central one counts (Otsu, IEEE Trans. SMC 9:62-66, 1979). A strip that is
+    more than `_LONGEST` times as long as wide is not looked at.
     """
+    if max(image.size) > _LONGEST * min(image.size):
+        return None
     scale = _CELLS / min(image.size)
     w, h = (max(_CELLS, round(edge * scale)) for edge in image.size)
     small = image.resize((w, h), Image.Resampling.BICUBIC, reducing_gap=3.0).filter(ImageFilter.GaussianBlur(_BLUR))
@@ -207,15 +211,28 @@ def _opened(mask: Mask) -> Mask:
 
 def _most_central(mask: Mask, weights: NDArray[np.float64]) -> Mask:
     """The connected region of the largest weight."""
-    best, left = np.zeros_like(mask), mask
-    while (weights * left).sum() > (weights * best).sum():
-        region = np.zeros_like(mask)
-        region.flat[np.argmax(np.where(left, weights, -1.0))] = True
-        while not np.array_equal(region, grown := _grown(region) & mask):
-            region = grown
-        left = left & ~region
-        best = max(best, region, key=lambda found: (weights * found).sum())
-    return best
+    regions = _regions(mask)
+    totals = np.bincount(regions[mask], weights[mask], minlength=1)
+    region: Mask = mask & (regions == totals.argmax())
+    return region
+
+
+def _regions(mask: Mask) -> NDArray[np.intp]:
+    """Of each cell the number of one that its region shares, in few steps however long and winding that is.
+
+    All regions grow at once: of two neighbours the one with the higher number takes the lower one's, and with it all
+    cells that had its own (Shiloach and Vishkin, J. Algorithms 3:57-67, 1982).
+    """
+    cells = np.arange(mask.size).reshape(mask.shape)
+    across, down = mask[:, :-1] & mask[:, 1:], mask[:-1] & mask[1:]
+    some = np.concatenate([cells[:, :-1][across], cells[:-1][down]])
+    others = np.concatenate([cells[:, 1:][across], cells[1:][down]])
+    found = cells.ravel()
+    while not np.array_equal(mine := found[some], theirs := found[others]):
+        np.minimum.at(found, np.maximum(mine, theirs), np.minimum(mine, theirs))
+        while not np.array_equal(found, nearer := found[found]):
+            found = nearer
+    return found.reshape(mask.shape)
 
 
 def _inside(lesion: Box, square: Place) -> float:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 import math
+import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from securesplit import Client, Refusal, wording
 from securesplit.imaging import load_photo, load_square, pixels, quality
-from securesplit.imaging.lesion import AROUND, Place, centre_square, choose_square
+from securesplit.imaging.lesion import AROUND, Place, _most_central, _regions, centre_square, choose_square
 from securesplit.worker import EmbeddedWorker
 from securesplit_testing.photo_files import exif, saved, short
 
@@ -207,6 +210,60 @@ def test_a_square_has_pixels_enough_for_the_network() -> None:
 def test_where_nothing_stands_out_it_is_the_centre_square(image: Image.Image) -> None:
     assert around(image) == centre_square(image)
     assert load_square(image, 150, "lesion").crop.by == "centre"
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_no_shape_of_a_photo_takes_much_memory(turned: bool) -> None:
+    """A strip of two kilobytes was looked at for minutes, in gigabytes: 20,000×32 pixels have 5,760,000 cells."""
+    sizes = [(330, 32), (2_000, 32)]
+    for size in [size[::-1] for size in sizes] if turned else sizes:
+        strip = io.BytesIO(saved(Image.new("RGB", size, SKIN), "PNG"))
+        tracemalloc.start()
+        try:
+            assert load_square(strip, 150, "lesion").crop.by == "centre"
+            assert tracemalloc.get_traced_memory()[1] < 50 * 2**20
+        finally:
+            tracemalloc.stop()
+
+
+def test_a_lesion_is_found_in_a_long_photo() -> None:
+    image = photo(1900, 200, at=(0.4, 0.5), size=60)
+    assert middle(around(image), image) == pytest.approx((0.4, 0.5), abs=0.02)
+
+
+def winding(height: int, width: int) -> NDArray[np.bool_]:
+    """One region from the first corner to the last, by every other pair of rows."""
+    mask = np.arange(height)[:, None] % 4 < 2 * np.ones(width, bool)
+    for turn, row in enumerate(range(2, height - 2, 4)):
+        mask[row : row + 2, slice(-2, None) if turn % 2 else slice(2)] = True
+    return mask
+
+
+CHECKS = np.kron(np.indices((24, 240)).sum(0) % 2, np.ones((4, 4))).astype(bool)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        winding(96, 960),
+        CHECKS,
+        np.random.default_rng(1).random((96, 300)) > 0.45,
+        np.ones((96, 96), bool),
+        np.zeros((96, 96), bool),
+    ],
+    ids=["winding", "checks", "noise", "all", "none"],
+)
+def test_regions_are_what_hangs_together(mask: NDArray[np.bool_]) -> None:
+    ndimage = pytest.importorskip("scipy.ndimage")
+    started, regions = time.process_time(), _regions(mask)
+    assert time.process_time() - started < 0.2  # some 5 ms; cell by cell from one end to the other it was a second
+    labels, count = ndimage.label(mask)
+    pairs = set(zip(labels[mask].tolist(), regions[mask].tolist(), strict=True))
+    assert len(pairs) == len(set(regions[mask].tolist())) == count
+
+
+def test_of_no_region_none_is_central() -> None:
+    assert not _most_central(np.zeros((96, 96), bool), np.ones((96, 96))).any()
 
 
 def lit_from_one_side(image: Image.Image) -> Image.Image:
