@@ -20,7 +20,7 @@ import secrets
 import threading
 import time
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -32,12 +32,14 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from securesplit.atomic import create_once, sweep
 from securesplit.errors import CredentialError
 from securesplit.i18n import gettext_noop as _
+from securesplit.text import json_line
 from securesplit.user_folders import make_state_folder, state_folder
 
 FOLDER: Final = "history"
 KEY_FILE: Final = "key.json"
 _SCHEMAS: Final = "securesplit.history/"
 SCHEMA: Final = f"{_SCHEMAS}1"
+EXPORT_SCHEMA: Final = "securesplit.history-export/1"
 COST: Final = 1 << 17  # 128 MiB and 0.4 s of a core for each guess (OWASP's first choice, with r = 8 and p = 1)
 BLOCK: Final = 8
 MOST_COST: Final = 1 << 18  # 256 MiB
@@ -131,6 +133,14 @@ class History:
         """
         return [self._read(entry_id) for entry_id in self._ids()[skip : skip + most]]
 
+    def export(self) -> Iterator[str]:
+        """All entries, newest first, as parts of one JSON object (``docs/json.md``); read while it is iterated over.
+
+        Raises:
+            CredentialError: the folder cannot be looked at.
+        """
+        return _exported(map(self._read, self._ids()))
+
     def __len__(self) -> int:
         """How many entries there are; raises as `latest`."""
         return len(self._ids())
@@ -195,6 +205,13 @@ def erase(state: Path | None = None) -> None:
         sweep(folder)
     except OSError as error:
         raise _unusable(folder, error) from None
+
+
+def _exported(entries: Iterable[Entry]) -> Iterator[str]:
+    yield f'{{"schema": "{EXPORT_SCHEMA}", "entries": ['
+    for n, entry in enumerate(entries):
+        yield ("," if n else "") + "\n" + json_line({"id": entry.id, "answer": entry.content})
+    yield "\n]}\n"
 
 
 def _folder(state: Path | None) -> Path:

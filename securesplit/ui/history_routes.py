@@ -6,7 +6,7 @@ from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from securesplit.errors import CredentialError
@@ -40,6 +40,7 @@ class HistoryRoutes:
         return [
             Route("/api/history", self.show, methods=["GET"]),
             Route("/api/history", self.erase, methods=["DELETE"]),
+            Route("/api/history/export", self.export, methods=["GET"]),
             Route("/api/history/open", self.open, methods=["POST"]),
             Route("/api/history/close", self.close, methods=["POST"]),
             Route("/api/history/{entry}", self.remove, methods=["DELETE"]),
@@ -64,6 +65,14 @@ class HistoryRoutes:
         session = _session(request)
         session.history = None
         return await self._shown(session)
+
+    @endpoint
+    async def export(self, request: Request) -> Response:
+        """All entries as JSON, not encrypted, for who has the history open."""
+        opened = _session(request).history
+        if opened is None:
+            raise CredentialError(_("the history is closed"), hint=_("open it with its passphrase"))
+        return StreamingResponse(await run_in_threadpool(opened.export), media_type="application/json")
 
     @endpoint
     async def remove(self, request: Request) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from importlib import resources
@@ -479,6 +480,13 @@ def test_a_history_is_begun_filled_closed_and_erased(new_tab: Callable[..., Tab]
         assert tab.page.evaluate("document.documentElement.scrollWidth") <= 320
         tab.page.evaluate("document.documentElement.style.fontSize = ''")
         tab.page.set_viewport_size({"width": 1280, "height": 800})
+        asked: list[str] = []
+        tab.page.once("dialog", lambda dialog: (asked.append(dialog.message), dialog.accept()))
+        with tab.page.expect_download() as download:
+            box.get_by_role("button", name="Download it").click()
+        assert "not encrypted" in asked[0]
+        assert download.value.suggested_filename == "securesplit-history.json"
+        assert len(json.loads(download.value.path().read_bytes())["entries"]) == 1
         box.get_by_role("button", name="Close it").click()
         box.get_by_label("Passphrase").fill("not this one")
         box.get_by_role("button", name="Open").click()

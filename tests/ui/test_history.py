@@ -20,6 +20,7 @@ from securesplit.ui.access import HISTORY_IDLE_S
 from securesplit.ui.guard import TOKEN_HEADER
 from securesplit.ui.history import Entry, History
 from securesplit.ui.rendering import render
+from tests.cli.test_json_document import faults
 from tests.ui.conftest import ADDRESS, DARK, MOLE, Page
 
 SECRET = "correct horse battery"  # noqa: S105
@@ -243,6 +244,39 @@ def test_an_answer_that_cannot_be_kept_is_given_all_the_same(
     korean = page.ask(MOLE, headers={"Accept-Language": "ko"})
     assert korean.status_code == 200
     assert "history의 기록을 사용할 수 없습니다" in korean.text
+
+
+def test_an_open_history_is_exported_whole(serving: Callable[..., Page], tmp_path: Path) -> None:
+    page = serving()
+    assert page.api("GET", "history/export").status_code == 409, "not without its passphrase"
+    assert "Download it" not in _open(page).text, "there is nothing in it"
+    page.ask(MOLE)
+    page.ask(DARK, params={"anyway": "1"})
+    assert "Download it" in page.api("GET", "history").text
+    (tmp_path / "state" / "history" / f"{'0' * 24}.entry").write_bytes(b"damaged")
+    exported = page.api("GET", "history/export")
+    assert exported.headers["content-type"] == "application/json"
+    entries = exported.json()["entries"]
+    kept = History.open(SECRET, tmp_path / "state").latest(3)
+    assert [(each["id"], each["answer"]) for each in entries] == [(each.id, each.content) for each in kept]
+    assert entries[-1] == {"id": "0" * 24, "answer": None}
+    assert pictures.from_png(base64.b64decode(entries[0]["answer"]["picture"])).shape == (96, 96, 3)
+    whole = {**exported.json(), "entries": [{"id": "", "answer": {key: entries[0]["answer"][key] for key in OWN}}]}
+    assert faults("history", whole) == []
+    assert faults("diagnose", {**{k: v for k, v in entries[0]["answer"].items() if k not in OWN}, **UNKEPT}) == []
+    page.api("POST", "history/close")
+    closed = page.api("GET", "history/export", headers={"Accept-Language": "ko"})
+    assert (closed.status_code, "비밀 문구" in closed.text) == (409, True)
+
+
+OWN = ("at", "picture")
+"""Fields of an entry beside those of an answer, in ``docs/json.md``."""
+UNKEPT = {"photo": "", "file": None}
+
+
+def test_an_empty_history_is_exported_too(tmp_path: Path) -> None:
+    exported = "".join(History.open(SECRET, tmp_path).export())
+    assert json.loads(exported) == {"schema": history.EXPORT_SCHEMA, "entries": []}
 
 
 def test_a_cancelled_question_is_not_kept(serving: Callable[..., Page]) -> None:

@@ -5,6 +5,7 @@
 const $ = (selector) => document.querySelector(selector);
 const mostBytes = Number($("#main").dataset.mostBytes);
 const tellEveryMs = 3000;
+const saveMs = 60000; // in which the browser has written a file
 const historyIdleMs = 1000 * Number($("#main").dataset.historyIdleS);
 const token = sessionStorage.getItem("securesplit-token") ?? "";
 
@@ -252,6 +253,24 @@ async function changeHistory(path, options, doing = "") {
   if (isInUse) answer.ok ? $("#history-title").focus() : $("#passphrase")?.select();
 }
 
+/** All of it as a file, which only the browser writes. */
+async function exportHistory() {
+  const response = await call("/api/history/export").catch(() => null);
+  const content = response?.ok ? await response.blob().catch(() => null) : null;
+  if (response?.status === 403) close();
+  else if (response?.status === 409) refresh("history"); // it was closed or erased elsewhere
+  else if (content) save(content, "securesplit-history.json");
+  else complain(response ? texts.failed : texts.gone);
+}
+
+function save(content, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(content);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), saveMs);
+}
+
 /** Buttons that do nothing for now; they keep the focus, which disabled ones lose. */
 function hold(place, held) {
   place.querySelectorAll("button").forEach((button) => button.setAttribute("aria-disabled", held));
@@ -347,6 +366,7 @@ document.addEventListener("click", (event) => {
   if (action === "anyway" && photo) ask(photo, { anyway: true });
   if (action === "retry") photo ? ask(photo, { anyway: isAnyway }) : restart();
   if (history === "close") changeHistory("/api/history/close", { method: "POST" });
+  if (history === "export" && confirm(texts.export)) exportHistory();
   if (history === "erase" && confirm(texts.erase)) changeHistory("/api/history", { method: "DELETE" });
   if (skip && event.target.matches("button")) changeHistory(`/api/history?skip=${skip}`);
   if (remove && confirm(texts.remove)) {
