@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import signal
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from securesplit import atomic
 from securesplit.atomic import abandoned_drafts
+from securesplit.device import distrusted
 from securesplit.device.encryption_key import (
     EVALUATION_FILE,
     KEY_FILE,
@@ -341,6 +343,22 @@ def test_an_active_worker_learns_a_bit_and_is_not_asked_again(first: float, key:
         assert key.decrypt(honest, 1, "tcp://other:5555").shape == (1,)
     assert (tmp_path / KEY_FILE).exists() == (first < 0)
     assert [*key.distrusted.found()] == ([] if first < 0 else [WORKER])
+
+
+def test_on_a_full_disk_the_key_makes_room_for_the_worker_that_is_not_asked_again(
+    key: EncryptionKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(file: str, flags: int) -> int:
+        if (tmp_path / KEY_FILE).exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return os.open(file, flags, atomic.PRIVATE)
+
+    monkeypatch.setattr(distrusted, "_private", opened)
+    with pytest.raises(WireError, match="copies"):
+        key.decrypt(made_up(np.linspace(0.0, 1.0, SHIPPED.slots)), 1, WORKER)
+    assert not (tmp_path / KEY_FILE).exists()
+    with pytest.raises(WorkerError, match=f"{WORKER} is not asked any more"):
+        judged(EncryptionKey(tmp_path))
 
 
 @pytest.mark.parametrize("folders", ["with locks", "without locks"])

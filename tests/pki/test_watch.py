@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -23,15 +25,23 @@ def replace(path: Path) -> None:
     path.with_name("new").replace(path)
 
 
+def keep_times(path: Path) -> None:
+    """As ``rsync --inplace --times`` does."""
+    before = path.stat()
+    path.write_text("new")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 CHANGES: list[Callable[[Path], object]] = [
     replace,
     lambda path: path.write_text("longer than before"),
+    keep_times,
     lambda path: path.unlink(),
     lambda path: path.with_name("later").write_text("x"),
 ]
 
 
-@pytest.mark.parametrize("change", CHANGES, ids=["replaced", "written in place", "gone", "appeared"])
+@pytest.mark.parametrize("change", CHANGES, ids=["replaced", "written in place", "times kept", "gone", "appeared"])
 def test_a_change_is_told_once_after_it_has_settled(folder: Path, change: Callable[[Path], object]) -> None:
     clock = Clock()
     watch = FileWatch([folder / "a", folder / "b", folder / "later"], settle_s=0.3, clock=clock)
@@ -43,6 +53,17 @@ def test_a_change_is_told_once_after_it_has_settled(folder: Path, change: Callab
         clock.now_s += 0.1
     assert told.count(True) == 1
     assert told.index(True) in (3, 4)
+
+
+@pytest.mark.parametrize("told_by", ["st_ino", "st_size", "st_mtime_ns", "st_ctime_ns"])
+def test_one_sign_of_a_change_is_enough(folder: Path, told_by: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Disks have coarse clocks, copies keep times and often sizes, and a link may be turned to a file as old."""
+    shown = dict.fromkeys(("st_ino", "st_size", "st_mtime_ns", "st_ctime_ns"), 7)
+    monkeypatch.setattr(Path, "stat", lambda _path: SimpleNamespace(**shown))
+    watch = FileWatch([folder / "a"], settle_s=0.0, clock=Clock())
+    assert not watch.has_changed()
+    shown[told_by] = 8
+    assert watch.has_changed()
 
 
 def test_a_copy_that_goes_on_is_waited_for(folder: Path) -> None:

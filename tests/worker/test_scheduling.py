@@ -193,7 +193,8 @@ def test_abandoned_jobs_are_dropped_even_when_requeued() -> None:
     queue.put(stale)
     queue.put(fresh)
     queue.give_back(returned)
-    assert {j.key[1] for j in queue.drop_expired(2.0)} == {1, 2}
+    queue.put(job(ref=4, expires_at=2.0))  # nobody waits from then on
+    assert {j.key[1] for j in queue.drop_expired(2.0)} == {1, 2, 4}
     assert len(queue) == 1
     assert queue.take_all() == [fresh]
     assert len(queue) == 0
