@@ -51,17 +51,30 @@ def test_nothing_is_found_where_there_is_nothing():
         assert 0.44 < rate < 0.56
 
 
-def test_a_subject_that_is_known_by_heart_is_no_member():
-    """A person's photos are alike, and on one side: neither the probe nor its choice gains by knowing them again."""
+def of_persons(count, each, numbers, *, in_answer):
+    """`each` photos of every person, half of them members, that are alike; so is what a tail answers to them."""
     rng = np.random.default_rng(0)
-    who, members = np.arange(2_000) // 10, np.arange(2_000) < 1_000
-    releases = rng.normal(size=(200, 4))[who] + 0.01 * rng.normal(size=(2_000, 4))
-    malignant = (rng.random(200) < 0.5)[who]
-    margin = rng.normal(1.5, 1.0, 200)[who] + members
+    who, members = np.arange(count * each) // each, np.arange(count * each) < count * each // 2
+    releases = rng.normal(size=(count, numbers))[who] + 0.01 * rng.normal(size=(len(who), numbers))
+    malignant = (rng.random(count) < 0.5)[who]
+    margin = rng.normal(1.5, 1.0, count)[who] + in_answer * members
     logits = np.where(malignant, margin, -margin)
-    seen = membership.Photos(releases, logits, logits > 0, malignant, np.array([f"person {one}" for one in who]))
-    found = membership.scores(seen, members, seed=1)
-    assert 0.72 < metrics.auc(members, found["likelihood ratio"]) < metrics.auc(members, found["loss"]) + 0.02
+    subjects = np.array([f"person {one}" for one in who])
+    return membership.Photos(releases, logits, logits > 0, malignant, subjects), members
+
+
+def test_a_person_who_is_known_again_is_no_member():
+    """Photos of one are all learned from, or all tried on: else the probe would find members where nothing tells."""
+    seen, members = of_persons(16, 50, 30, in_answer=0.0)
+    ratio = membership.scores(seen, members, seed=1)[membership.RATIO]
+    assert metrics.auc(members, ratio) < 0.7
+
+
+def test_a_probe_that_knows_persons_again_is_not_chosen():
+    """The one by the answer finds more among others."""
+    seen, members = of_persons(200, 10, 4, in_answer=1.0)
+    ratio = membership.scores(seen, members, seed=1)[membership.RATIO]
+    assert metrics.auc(members, ratio) > 0.72
 
 
 def test_members_found_at_few_false_alarms():
@@ -71,6 +84,18 @@ def test_members_found_at_few_false_alarms():
     others = np.arange(50.0)  # of which one is two in a hundred
     assert membership.found_at(np.arange(51) < 1, np.r_[48.5, others]) == 0.0
     assert membership.found_at(np.arange(51) < 1, np.r_[49.5, others]) == 1.0
+
+
+def test_more_photos_of_a_lesion_are_no_more_lesions():
+    """Photographed eight times, each lesion tells what it told before, and no interval is narrower for it."""
+    seen = photos(by_heart=0.5)
+    widths = []
+    for chosen in (np.arange(0, 2 * COUNT, 8), np.arange(0, 2 * COUNT, 8).repeat(8)):
+        part = membership.Photos(*(values[chosen] for values in vars(seen).values()))
+        found, _ = membership._measured(part, MEMBERS[chosen], seed=1)
+        widths.append({name: found[name].high - found[name].low for name in ("loss", "loss beyond", "label_only")})
+    once, eight = widths
+    assert eight == pytest.approx(once, rel=0.05)
 
 
 def labelled(side, split):
