@@ -10,12 +10,13 @@ import pytest
 
 from securesplit.errors import CredentialError, TrustError
 from securesplit.pki import profile
-from securesplit.pki.credentials import Credentials, trust_spans
+from securesplit.pki.credentials import Credentials, ends, trust_spans
 from securesplit.transport.connection import Timeouts
 from securesplit.worker.monitoring import probes
 from securesplit.worker.monitoring.probes import why_not_alive, why_not_ready
 from securesplit_testing.channels import NOW, Authority, World
 from securesplit_testing.serving import now, release, running, wait_until
+from tests.pki.chains import Clinic
 
 
 def test_a_stalled_loop_is_noticed_until_it_turns_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,6 +65,20 @@ def test_it_is_not_ready_where_every_device_would_be_refused() -> None:
         wait_until(lambda: why_not_ready(worker.front.status(), now()) == "")
         with worker.connect() as device:
             assert device.request(release(1)).logit == 1
+
+
+def test_it_stays_ready_where_the_list_of_an_intermediate_has_ended() -> None:
+    """Other CAs below the same root may have issued devices, too; the metrics tell of the list."""
+    clinic = Clinic()
+    server, device = clinic.side("server"), clinic.side("client")
+    ended = replace(server, crl=clinic.crl(devices=100))
+    with running(keys=(ended, device)) as worker:
+        wait_until(lambda: why_not_ready(worker.front.status(), now()) == "")
+        with worker.connect(timeouts=Timeouts(total_s=5.0)) as refused, pytest.raises(TrustError, match="expired"):
+            refused.request(release(1))
+        wait_until(lambda: worker.front.counters.refused["crl-expired"] > 0)
+        assert why_not_ready(worker.front.status(), now()) == ""
+        assert ends(ended)["revocation-list"].until < now()
 
 
 def test_it_stays_ready_while_one_of_two_cas_and_its_list_are_good() -> None:
