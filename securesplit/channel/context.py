@@ -89,6 +89,11 @@ def drop_errors() -> None:
         pass
 
 
+def verify_error_words(error: int) -> str:
+    """OpenSSL's own words for an X509_V_ERR number."""
+    return bytes(SSL._ffi.string(binding.X509_verify_cert_error_string(error))).decode()  # noqa: SLF001 - as above
+
+
 def _context(credentials: Credentials, peer_usage: x509.ObjectIdentifier, *, judges_clients: bool) -> SSL.Context:
     allowed = {one: credentials.client_names.get(one) for one in credentials.allowed_clients}
     context = SSL.Context(SSL.TLS_METHOD)
@@ -103,7 +108,9 @@ def _context(credentials: Credentials, peer_usage: x509.ObjectIdentifier, *, jud
         verifying.trust(context.get_cert_store(), credentials)
     except (SSL.Error, crypto.Error, ValueError) as error:  # OpenSSL is stricter than the parser that let them pass
         drop_errors()
-        raise CredentialError(f"OpenSSL cannot use the certificates: {error}", hint=REMAKE) from None
+        raise CredentialError(
+            f"OpenSSL cannot use the certificates ({verifying.openssl_reason(error)})", hint=REMAKE
+        ) from None
     context.set_verify(
         SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT,
         lambda connection, certificate, error, depth, ok: _verify(

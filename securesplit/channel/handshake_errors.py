@@ -8,7 +8,7 @@ user reads.
 
 from __future__ import annotations
 
-from securesplit.channel.context import NO_NAME, NOT_ALLOWED
+from securesplit.channel.context import NO_NAME, NOT_ALLOWED, verify_error_words
 from securesplit.channel.tls import HandshakeError
 from securesplit.errors import TrustError
 
@@ -124,7 +124,8 @@ def server_refusal(error: int, server_name: str, depth: int = 0) -> tuple[str, T
     """
     known = SERVER_REFUSED.get(_SAME.get(error, error))
     if known is None:
-        message = f"the worker's certificate failed verification (OpenSSL error {error})"
+        words = verify_error_words(error)
+        message = f"the worker's certificate failed verification ({words})"
         return _OTHER_CERTIFICATE, TrustError(message, hint="make new certificates with securesplit keygen")
     reason, message, hint = known
     if depth:

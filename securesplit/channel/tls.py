@@ -22,7 +22,7 @@ from securesplit.channel.context import HandshakeRecord, OtherProtocolError, bin
 from securesplit.channel.sealing import PROTOCOL
 from securesplit.channel.states import ProtocolError
 from securesplit.errors import ConfigError
-from securesplit.pki import naming
+from securesplit.pki import naming, verifying
 
 _ALERT_TYPE = 21
 _ALERT_BYTES = 7  # bytes; a header of 5, the level, the number
@@ -170,8 +170,7 @@ def clear_alert(record: bytes) -> int | None:
 
 
 def _reason(error: SSL.Error) -> str:
-    reasons = error.args[0] if error.args and isinstance(error.args[0], list) else []
-    return str(reasons[0][-1]) if reasons else "the handshake was broken off"
+    return verifying.openssl_reason(error) or "the handshake was broken off"
 
 
 def _expect_name(connection: SSL.Connection, name: str) -> None:

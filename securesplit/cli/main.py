@@ -282,7 +282,22 @@ def _failed(error: Exception) -> int:
         return _fail("this machine has too little memory for it", _OF_THE_MACHINE[errno.ENOMEM], 2)
     if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
         return _fail(f"this machine does not allow it ({error.strerror})", _OF_THE_MACHINE[error.errno], 2)
+    if (cause := _openssl_settings(error)) is not None:
+        return _failed(cause)
     return _fail(f"internal error: {type(error).__name__}: {error}", "run again with --debug and report it", 1)
+
+
+def _openssl_settings(error: Exception) -> ConfigError | None:
+    """Whether this machine's settings of OpenSSL are behind an error of what is built on it."""
+    if type(error).__module__.partition(".")[0] not in {"cryptography", "OpenSSL", "_hashlib"}:
+        return None
+    from securesplit.transport import openssl_settings
+
+    try:
+        openssl_settings.check()
+    except ConfigError as cause:
+        return cause
+    return None
 
 
 def _flush_answers() -> None:

@@ -16,6 +16,7 @@ from securesplit.pki import keystore
 from securesplit.pki.credentials import Credentials
 from securesplit.pki.watch import FileWatch
 from securesplit.privacy import PRIVACY_LOGGER
+from securesplit.transport import openssl_settings
 
 _log = logging.getLogger(PRIVACY_LOGGER)
 
@@ -28,10 +29,11 @@ class ReloadingCredentials:
 
     Raises:
         CredentialError: keys or certificates are missing or not valid.
-        ConfigError: the name cannot be one of a client.
+        ConfigError: the name cannot be one of a client, or OpenSSL's settings allow no handshake.
     """
 
     def __init__(self, options: ClientOptions) -> None:
+        openssl_settings.check()
         self._folder, self._name = Path(options.certs), options.client
         given = options.credentials
         paths = keystore.client_files(self._folder, self._name) if given is None else []

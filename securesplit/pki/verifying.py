@@ -10,6 +10,7 @@ from OpenSSL import crypto
 from securesplit.errors import CredentialError
 from securesplit.pki import profile
 from securesplit.pki.credentials import Credentials
+from securesplit.text import one_line
 
 STRICT = crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL | crypto.X509StoreFlags.X509_STRICT
 """Every certificate of a chain is checked for revocation, CAs too, and a list of its issuer must be there to do so."""
@@ -41,8 +42,15 @@ def verified(credentials: Credentials, *, whose: str, hint: str, now: datetime) 
             hint = "where it is to come back: move its .key away, securesplit enroll, and keygen --sign with --new-key"
         raise CredentialError(f"a peer will refuse the {whose} certificate: {error}", hint=hint) from None
     except crypto.Error as error:
-        raise CredentialError(f"OpenSSL cannot read the {whose} certificate or its CA: {error}", hint=hint) from None
+        message = f"OpenSSL cannot read the {whose} certificate or its CA ({openssl_reason(error)})"
+        raise CredentialError(message, hint=hint) from None
     return leaf
+
+
+def openssl_reason(error: BaseException) -> str:
+    """OpenSSL's own words, on one line, for an error of pyOpenSSL, whose text is a list of tuples, or another one."""
+    reasons = error.args[0] if error.args and isinstance(error.args[0], list) else []
+    return one_line(reasons[0][-1] if reasons else error)
 
 
 def trust(store: crypto.X509Store, credentials: Credentials) -> None:

@@ -15,6 +15,7 @@ from securesplit.config import check_count
 from securesplit.errors import ConfigError
 from securesplit.forking import MadeHere, OfOneProcess
 from securesplit.pki import keystore
+from securesplit.transport import openssl_settings
 from securesplit.transport.endpoint import LOOPBACK
 from securesplit.worker.front import Front
 from securesplit.worker.sandbox import confinement
@@ -34,7 +35,7 @@ class EmbeddedWorker(OfOneProcess):
         served: something else to serve, instead of a bundle.
 
     Raises:
-        ConfigError: it is another number.
+        ConfigError: it is another number, or OpenSSL's settings allow no handshake.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class EmbeddedWorker(OfOneProcess):
     ) -> None:
         self._bundle, self._served = bundle, served
         self._settings = PoolSettings(workers=check_count(workers, "workers", least=1, most=MOST_WORKERS))
+        openssl_settings.check()
         self._server_credentials, self.client_credentials = keystore.ephemeral(datetime.now(UTC))
         self._started = threading.Event()
         self._made = MadeHere("EmbeddedWorker")

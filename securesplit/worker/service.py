@@ -22,6 +22,7 @@ from securesplit.errors import ConfigError, SecureSplitError
 from securesplit.pki import keystore
 from securesplit.pki.credentials import Credentials
 from securesplit.pki.watch import FileWatch
+from securesplit.transport import openssl_settings
 from securesplit.worker.cores import usable_cores
 from securesplit.worker.front import Front
 from securesplit.worker.monitoring.operations import Operations
@@ -68,7 +69,8 @@ def serve(settings: WorkerSettings, *, on_ready: Callable[[Ready], None]) -> int
     Raises:
         BundleError: the bundle is broken.
         ConfigError: this is another thread, an address cannot be bound, the session log cannot be opened, no
-            credentials were given, too few files may be open, or the tails' engine cannot be used here.
+            credentials were given, too few files may be open, OpenSSL's settings allow no handshake, or the
+            tails' engine cannot be used here.
         CredentialError: the certificates are missing, broken or expired.
         WorkerError: the tails cannot start.
     """
@@ -127,6 +129,7 @@ def _log_confinement(held: tuple[str, ...]) -> None:
 
 
 def _load(settings: WorkerSettings) -> Credentials:
+    openssl_settings.check()
     if settings.credentials is not None:
         return settings.credentials
     if settings.certs is None:

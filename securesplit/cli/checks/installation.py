@@ -88,6 +88,12 @@ def _check_openssl() -> Iterator[Finding]:
     else:
         hint = "install a newer cryptography, whose wheels bring OpenSSL 3.5 or later"
         yield warning("OpenSSL", f"{version} has no post-quantum group; X25519 is used", hint)
+    from securesplit.transport import openssl_settings
+
+    try:
+        openssl_settings.check()
+    except SecureSplitError as error:
+        yield failure("OpenSSL", error)
 
 
 def check_plugins() -> Iterator[Finding]:
