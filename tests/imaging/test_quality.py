@@ -191,6 +191,31 @@ def test_measures_are_finite_and_match_the_gate() -> None:
         assert np.isfinite(found).all()
 
 
+def laplacian(grey: np.ndarray) -> np.ndarray:
+    return np.abs(np.diff(grey, 2, axis=0)[:, 1:-1] + np.diff(grey, 2, axis=1)[1:-1])
+
+
+@pytest.mark.parametrize("side", [33, SIDE])
+def test_the_gate_is_shown_the_measures_that_it_was_fitted_to(side: int) -> None:
+    """Which are computed here as they are defined; one that moves has the gate of every bundle refuse other photos."""
+    pixels = draw_lesion(3, side).copy()
+    pixels[:5], pixels[-3:] = 254, 7
+    whole = pixels.astype(float)
+    grey = whole.mean(-1)
+    chroma = (whole.max(-1) - whole.min(-1)).mean()
+    detail, even = laplacian(grey), grey[: side // 2 * 2, : side // 2 * 2]
+    halved = (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) / 4
+    coarse = laplacian(halved).mean()
+    logs = (
+        *(chroma + 1, np.abs(grey[:, 1:] - grey[:, :-1]).mean() + 0.1),
+        *(detail.mean() + 0.1, np.quantile(detail, 0.99) + 1, coarse + 0.1),
+    )
+    shares = [5 * some.mean() for some in (pixels > 250, pixels < 20)]
+    about = [grey.mean() / 50, grey.std() / 20, *np.log(logs[:4]), *shares, np.log(logs[4])]
+    expected = [*about, np.log(logs[2] / logs[4])]
+    assert quality.measure(pixels) == pytest.approx(expected, rel=1e-4)
+
+
 def test_blur_shows_in_the_measures() -> None:
     sharp, blurred = (quality.measure(np.asarray(i)) for i in (LESION, LESION.filter(ImageFilter.GaussianBlur(6))))
     assert blurred[4] < sharp[4]
@@ -222,5 +247,5 @@ def test_quantile_and_halves_are_those_of_numpy(side: int) -> None:
     grey = (rng.integers(0, 766, (side, side)) / 3).astype(np.float32)
     h = side // 2
     assert (quality._halved(grey) == grey[: 2 * h, : 2 * h].reshape(h, 2, h, 2).mean((1, 3))).all()
-    for share in (0.0, 0.2, 0.5, 0.99):
+    for share in (0.0, 0.1, 0.2, 0.5, 0.7, 0.99):
         assert quality._quantile(grey, share) == pytest.approx(np.quantile(grey, share), rel=1e-6)

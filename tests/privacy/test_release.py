@@ -31,6 +31,22 @@ def test_truncation_never_raises_the_norm(embedding, step, clip_norm):
         assert (np.abs(grid) * step <= np.abs(embedding.astype(np.float64)) * (1 + 1e-9)).all()
 
 
+@given(st.sampled_from([1, 2, 5]), st.data(), steps, st.floats(0.5, 1e3))
+@settings(max_examples=300, deadline=None)
+def test_no_two_releases_before_their_noise_are_further_apart_than_is_accounted(size, data, step, clip_steps):
+    """Of several numbers the norm need not be whole, and neither is the distance."""
+    spec = ReleaseSpec("certified", (size,), "int16", step, step * clip_steps, 1.0)
+    one, other = (to_grid(data.draw(hnp.arrays(np.float32, size, elements=floats)), spec) for _ in range(2))
+    for apart in (one - other, 2 * one):  # a photo's opposite may come, too
+        assert math.hypot(*apart) <= spec.sensitivity * (1 + 1e-9)
+
+
+def test_an_embedding_of_several_numbers_has_a_norm_that_is_not_whole():
+    spec = ReleaseSpec("guarded", (2,), "int16", step=1.0, clip_norm=2.5, sigma_per_clip=1.0)
+    far, opposite = (to_grid(np.array([2.0, 1.0]) * sign, spec) for sign in (9, -9))
+    assert 4 < math.dist(far, opposite) <= spec.sensitivity == 5
+
+
 def test_an_embedding_on_the_sphere_stays_within_exactly():
     # 3-4-5: the norm is the clip norm itself, where a rounding error would show
     spec = ReleaseSpec("certified", (2,), "int16", step=0.1, clip_norm=0.5, sigma_per_clip=1.0)
@@ -121,6 +137,8 @@ def test_levels_that_cannot_be_are_refused(change):
         {"step": 0.0},
         {"step": math.nan},
         {"clip_norm": -1.0},
+        {"clip_norm": 0.0, "sigma_per_clip": 0.0},
+        {"clip_norm": math.inf, "sigma_per_clip": 0.0},
         {"clip_norm": None},
         {"sigma_per_clip": -0.1},
     ],
