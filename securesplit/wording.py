@@ -271,7 +271,8 @@ def _seen(crop: Crop) -> str:
     shares = {side: f"{getattr(crop, side):.0%}" for side in ("left", "right", "top", "bottom")}
     if crop.by == "lesion":
         return _(
-            "The network saw a square at the mole: {left} to {right} of the width, {top} to {bottom} of the height.",
+            "The network saw a square around what stands out from the skin: {left} to {right} of the width, {top} to "
+            "{bottom} of the height. If that is not the mole, crop the photo.",
             **shares,
         )
     return _(

@@ -147,8 +147,12 @@ def test_the_answer_says_which_square_it_is_of(tmp_path: Path) -> None:
         assert not isinstance(centred, Refusal)
         assert slid.to_json()["crop"] == {"by": "lesion", "left": 0.0, "top": 0.0, "right": 0.75, "bottom": 1.0}
         assert centred.to_json()["crop"] == {"by": "centre", "left": 0.125, "top": 0.0, "right": 0.875, "bottom": 1.0}
-        assert "at the mole: 0% to 75% of the width" in next(wording.explanation(slid))
-        assert "centre square: 12% to 88% of the width" in next(wording.explanation(centred))
+        said = next(wording.explanation(slid))
+        assert "what stands out from the skin: 0% to 75% of the width" in said
+        assert said.endswith("If that is not the mole, crop the photo.")
+        assert next(wording.explanation(centred)).endswith(
+            "the centre square: 12% to 88% of the width, 0% to 100% of the height."
+        )
 
 
 def test_a_refusal_says_it_too(tmp_path: Path) -> None:

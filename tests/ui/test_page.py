@@ -66,7 +66,9 @@ def test_a_photo_that_is_cropped_says_what_the_network_saw(page: Page) -> None:
     large = draw_lesion(3, 300)[75:225, 75:225]
     assert "data-crop" not in page.ask(encoded(large), params={"anyway": "1"}).text, "it is seen whole"
     wide = np.pad(draw_lesion(3, 300), ((0, 0), (0, 150), (0, 0)), mode="edge")
-    found = re.search(r'data-crop="([^"]+)"', page.ask(encoded(wide), params={"anyway": "1"}).text)
+    answer = page.ask(encoded(wide), params={"anyway": "1"}).text
+    assert "what stands out from the skin; if that is not the mole, crop the photo" in answer
+    found = re.search(r'data-crop="([^"]+)"', answer)
     assert found is not None
     crop = load_square(wide, 150, Bundle.load().manifest.framing).crop
     assert crop.by == "lesion"
