@@ -10,6 +10,7 @@ smaller ε, with more; nothing is fitted on the test photos.
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +23,13 @@ from securesplit.device.release_step import OF_EPSILON
 from securesplit.errors import BundleError
 from securesplit.model import Bundle, Calibration, Manifest, NoiseCalibration
 from securesplit.privacy.release import ReleaseSpec
+from securesplit.text import counted
 from training import command
 from training.data.dataset import Dataset, Split
+from training.data.photo import DataError
 from training.evaluation import deployed, metrics
 from training.evaluation.calibration import (
+    LEAST_LESIONS,
     SENSITIVITY,
     Fit,
     NoiseFree,
@@ -50,6 +54,39 @@ def measure_and_write(folder: Path, manifest: Manifest, data: Dataset) -> Manife
     written = measure(Bundle(folder, manifest), data, list(manifest.presets))
     written.write(folder)
     return written
+
+
+def check_enough(data: Dataset) -> None:
+    """Refuse so few lesions that no threshold can be assured by them, and no figure says anything.
+
+    Args:
+        data: validation and test photos; those through a dermatoscope count.
+
+    Raises:
+        DataError: validation or test has fewer than `LEAST_LESIONS` malignant or benign ones.
+    """
+    shown = data.of_kind("dermoscopy")
+    for split in ("val", "test"):
+        for label, found in shown.lesions(split).items():
+            if found < LEAST_LESIONS:
+                raise DataError(
+                    f"{split} has {counted(found, f'{label} lesion')}, too few for a threshold or a figure",
+                    hint=f"at least {LEAST_LESIONS} of each class are needed in val and in test: of {found} that are "
+                    f"all called rightly, a share of {0.025 ** (1 / max(found, 1)):.0%} to 100% may be, by chance",
+                )
+
+
+def check_measurable(data: Dataset) -> None:
+    """Refuse photos of one class, by which nothing is measured, and warn of `check_enough`: a bundle can be tried.
+
+    Raises:
+        DataError: validation or test photos through a dermatoscope are all of one class.
+    """
+    data.of_kind("dermoscopy").check_classes(("val", "test"))
+    try:
+        check_enough(data)
+    except DataError as few:
+        sys.stderr.write(f"warning: {few.message}\nhint: {few.hint}\n")
 
 
 def measure(bundle: Bundle, data: Dataset, names: Sequence[str]) -> Manifest:
@@ -200,6 +237,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("build/measure"), help="beside it pixels are cached")
     args = parser.parse_args()
     data = Dataset.read(args.data, args.run.parent / "pixels")
+    check_enough(data)
     bundle = Bundle.load(args.bundle)
     with changed_bundle(bundle) as own:
         manifest = measure_and_write(own, bundle.manifest, data)

@@ -29,7 +29,7 @@ from securesplit.results import Framing
 from securesplit.text import printable
 from training import command
 from training.bundle import export
-from training.bundle.calibrate import measure_and_write, quality_table
+from training.bundle.calibrate import check_measurable, measure_and_write, quality_table
 from training.bundle.from_run import make_bundle
 from training.data.dataset import Dataset
 from training.data.photo import SIDE, without_fold
@@ -140,7 +140,7 @@ def build(args: argparse.Namespace, data: Dataset) -> Manifest:
         DataError: validation or test photos are all of one class.
     """
     refuse_others(args.out, FILES)
-    data.of_kind("dermoscopy").check_classes(("val", "test"))
+    check_measurable(data)
     run = args.run if args.reuse_stage_1 else stage_1(args, data)
     if held := held_out(run):
         data = data.without(held)

@@ -28,7 +28,7 @@ from securesplit.model import Bundle, Manifest, Preset, encrypted_preset
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.model.encrypted_preset import CUT_PRESET, ENCODER, PRESET, TAIL, EncryptedInfo
 from training import command
-from training.bundle.calibrate import measure, quality_table
+from training.bundle.calibrate import check_measurable, measure, quality_table
 from training.data.dataset import Dataset
 from training.data.photo import DataError
 from training.output import changed_bundle
@@ -59,7 +59,7 @@ def make(bundle: Bundle, data: Dataset, run: Path, *, epochs: int, views: int, s
             hint="split it at a layer with a map (h, w, c)",
         )
     data.check_classes(("train",))
-    data.of_kind("dermoscopy").check_classes(("val", "test"))
+    check_measurable(data)
     data = data.framed(bundle.manifest.framing)
     train, val, test = (
         Maps.of(bundle, data.split(name, bundle.manifest.side), run / "maps", views=count, seed=seed)

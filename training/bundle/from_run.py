@@ -21,7 +21,7 @@ from securesplit.model import Manifest, backbones, convert, packing, splitting
 from securesplit.model.cuts import find_cut
 from securesplit.model.keras_graph import graph_of
 from training import command
-from training.bundle.calibrate import measure_and_write, quality_table
+from training.bundle.calibrate import check_measurable, measure_and_write, quality_table
 from training.data.dataset import Dataset, centre_square
 from training.network import run_record
 from training.network.config import Config
@@ -115,7 +115,7 @@ def check(config: Config, data: Dataset, out: Path, *, at: str | None, licence: 
         refuse_taken(out)
     except OSError as error:
         raise cannot_write(out, error) from None
-    data.of_kind("dermoscopy").check_classes(("val", "test"))
+    check_measurable(data)
     about = {"licence": licence, "provenance": {}}
     packing.check_described(**_described(config, layer), about=about)
     return layer

@@ -36,7 +36,7 @@ from securesplit.model.manifest import GuardedInfo
 from securesplit.privacy.release import ReleaseSpec
 from training import command
 from training.bundle import export
-from training.bundle.calibrate import measure, quality_table
+from training.bundle.calibrate import check_measurable, measure, quality_table
 from training.data.dataset import Dataset
 from training.data.photo import DataError
 from training.network import warm_start
@@ -117,7 +117,7 @@ def make(bundle: Bundle, trained: Trained, data: Dataset, out: Path) -> Manifest
             f"the weights learned from another square of each photo ({trained.framing}) than the bundle's network sees",
             hint=f"train them with --framing '{bundle.manifest.framing}'",
         )
-    data.of_kind("dermoscopy").check_classes(("val", "test"))
+    check_measurable(data)
     keras.utils.clear_session()  # names of layers go into the file
     spec = trained.spec
     for name, other in bundle.presets.items():

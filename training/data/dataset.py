@@ -209,6 +209,14 @@ class Dataset:
                     hint=f"photos of both classes are needed in {' and '.join(splits)}",
                 )
 
+    def lesions(self, split: str) -> dict[str, int]:
+        """How many lesions of each label a split has; premalignant ones count as neither."""
+        shown = [photo for photo in self.photos[split] if not photo.is_premalignant]
+        return {
+            label: len({photo.lesion for photo in shown if photo.malignant == (label == "malignant")})
+            for label in LABELS
+        }
+
     def holding_out(self, sources: Sequence[str]) -> Dataset:
         """The same with every training photo of `sources` in validation.
 

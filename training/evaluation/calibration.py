@@ -9,6 +9,7 @@ device adds it (`securesplit.device.pipeline`), since it depends on the kind of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -30,6 +31,9 @@ SENSITIVITY = 0.95
 """The share of malignant photos that a threshold calls malignant (ADR 120)."""
 ASSURANCE = 0.75
 """The share of bootstrap samples of the validation lesions in which it does so (ADR 168)."""
+LEAST_LESIONS = math.ceil(math.log(1 - ASSURANCE) / math.log(SENSITIVITY))
+"""28 of a class. A threshold below the answers to all n malignant lesions reaches the share p of others with 1 - pⁿ,
+whatever their distribution (Wilks 1941): with fewer, not even that one does so in `ASSURANCE` of the cases."""
 LEAST_SCALE = 1e-3
 """A larger logit never means a smaller probability, also where noise has left hardly a slope to fit."""
 LEAST_TEMPERATURE, LARGEST_TEMPERATURE = 0.05, 20.0

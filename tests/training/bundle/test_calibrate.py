@@ -1,6 +1,7 @@
 """Thresholds lie between answers, and calibration never turns them around."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +12,20 @@ pytest.importorskip("sklearn")
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle
 from training.bundle import calibrate
-from training.data.dataset import Split
-from training.data.photo import Photo
+from training.data.dataset import LABELS, Dataset, Split
+from training.data.photo import DataError, Photo
 from training.evaluation import deployed
-from training.evaluation.calibration import LEAST_SCALE, NoiseFree, by_answer, line, platt, threshold_for_sensitivity
+from training.evaluation.calibration import (
+    ASSURANCE,
+    LEAST_LESIONS,
+    LEAST_SCALE,
+    SENSITIVITY,
+    NoiseFree,
+    by_answer,
+    line,
+    platt,
+    threshold_for_sensitivity,
+)
 from training.evaluation.metrics import expected_calibration_error
 
 
@@ -181,3 +192,63 @@ def test_answers_are_read_by_a_threshold_that_is_assured_over_lesions():
         for drawn in (split.lesion, np.arange(len(shown)), None)
     )
     assert read.threshold == by_lesion < by_photo < at_hand
+
+
+def photos(**lesions: int) -> Dataset:
+    """Two photos of each of so many lesions, by split and label; of those not named, the least that are enough."""
+
+    def shown(split: str, label: str) -> list[Photo]:
+        count = lesions.get(f"{split}_{label}", LEAST_LESIONS)
+        names = [f"{split}/{label}/{number}" for number in range(count)]
+        return [Photo(Path(f"{name}-{view}.png"), label == "malignant", name) for name in names for view in (1, 2)]
+
+    by_split = {split: [p for label in LABELS for p in shown(split, label)] for split in ("train", "val", "test")}
+    return Dataset(Path("data"), by_split, Path("cache"))
+
+
+def test_with_fewer_lesions_no_threshold_can_be_assured():
+    """Below all answers to n malignant lesions, of whatever distribution, lies more than the share p with 1 - p^n."""
+    rng = np.random.default_rng(1)
+
+    def assured(count: int) -> float:
+        least = rng.random((40_000, count)).min(1)  # of uniform answers: the share of others that lie below
+        return float((1 - least >= SENSITIVITY).mean())
+
+    assert assured(LEAST_LESIONS) == pytest.approx(1 - SENSITIVITY**LEAST_LESIONS, abs=0.01)
+    assert 1 - SENSITIVITY ** (LEAST_LESIONS - 1) < ASSURANCE <= 1 - SENSITIVITY**LEAST_LESIONS
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+@pytest.mark.parametrize("label", LABELS)
+def test_so_few_lesions_are_refused_whatever_the_number_of_their_photos(split, label, capsys):
+    calibrate.check_enough(photos(train_benign=1, train_malignant=1))
+    few = photos(**{f"{split}_{label}": LEAST_LESIONS - 1})
+    with pytest.raises(
+        DataError, match=f"^{split} has 27 {label} lesions, too few for a threshold or a figure$"
+    ) as error:
+        calibrate.check_enough(few)
+    assert "at least 28 of each class are needed in val and in test: of 27 that are" in error.value.hint
+    assert "a share of 87% to 100% may be, by chance" in error.value.hint
+    calibrate.check_measurable(few)
+    assert capsys.readouterr().err.startswith(f"warning: {split} has 27 {label} lesions, too few")
+    calibrate.check_measurable(photos())
+    assert not capsys.readouterr().err
+
+
+def test_lesions_that_do_not_count_are_not_enough():
+    enough = photos()
+    premalignant = [replace(p, is_premalignant=p.malignant) for p in enough.photos["val"]]
+    phone = [replace(p, kind="phone") for p in enough.photos["val"]]
+    for val, said in ((premalignant, "val has 0 malignant lesions"), (phone, "val has 0 benign lesions")):
+        with pytest.raises(DataError, match=said):
+            calibrate.check_enough(replace(enough, photos={**enough.photos, "val": val}))
+
+
+def test_the_command_refuses_two_photos_a_class_and_leaves_the_bundle(monkeypatch):
+    before = Bundle.load().manifest
+    monkeypatch.setattr("sys.argv", ["calibrate", "--model", str(Bundle.load().folder), "--data", "none"])
+    monkeypatch.setattr(Dataset, "read", lambda *_: photos(val_malignant=2))
+    with pytest.raises(DataError, match="val has 2 malignant lesions, too few") as error:
+        calibrate.main()
+    assert "a share of 16% to 100% may be" in error.value.hint
+    assert Bundle.load().manifest == before
