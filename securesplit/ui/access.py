@@ -17,11 +17,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from securesplit.ui.history import History
+from securesplit.ui.question import Question
 
 KEY_BYTES = 32
 MOST_SESSIONS = 16
 HISTORY_IDLE_S = 900.0
-"""After which a history is closed in a tab that asked for nothing: whoever opened it may have left."""
+"""After which a history is closed in a tab that asked for nothing, and its last answer forgotten: whoever sat there may
+have left."""
 
 
 @dataclass(eq=False)
@@ -32,13 +34,19 @@ class Session:
         cookie: secret of the browser; its other tabs have the same.
         token: secret of our script in this tab.
         history: the user's history, while it is open in this session.
+        question: what its tab asked about last, until that is dismissed or the history is closed.
         used_at: when its tab last asked for anything, Unix time in seconds.
     """
 
     cookie: str = field(default_factory=lambda: secrets.token_urlsafe(KEY_BYTES))
     token: str = field(default_factory=lambda: secrets.token_urlsafe(KEY_BYTES))
     history: History | None = None
+    question: Question | None = None
     used_at: float = 0.0
+
+    def forget(self) -> None:
+        """Forget the key of the history, and the last answer, which whoever comes next need not see either."""
+        self.history = self.question = None
 
 
 class Access:
@@ -73,10 +81,16 @@ class Access:
             self._sessions.popitem(last=False)
         return session
 
-    def close_histories(self) -> None:
-        """Forget the keys of all histories that are open."""
+    def forget_all(self) -> None:
+        """Forget the keys of all histories that are open, and all answers."""
         for session in self._sessions.values():
-            session.history = None
+            session.forget()
+
+    def forget_entry(self, entry: str) -> None:
+        """Forget an answer whose entry in the history was removed."""
+        for session in self._sessions.values():
+            if session.question is not None and session.question.entry == entry:
+                session.question = None
 
     def knows(self, cookie: str) -> bool:
         """Whether a browser has a session, in whichever of its tabs."""
@@ -89,7 +103,7 @@ class Access:
         if found is not None:
             now = self._clock()
             if not 0 <= now - found.used_at < HISTORY_IDLE_S:  # a clock that was set back does not tell how long it was
-                found.history = None
+                found.forget()
             found.used_at = now
         return found
 

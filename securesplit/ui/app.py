@@ -26,16 +26,16 @@ from securesplit.device.async_client import AsyncClient
 from securesplit.device.ledger import reading
 from securesplit.device.ledger_totals import Total
 from securesplit.device.upload_progress import UploadProgress, heard_by
-from securesplit.errors import CredentialError
+from securesplit.errors import CredentialError, SecureSplitError
 from securesplit.imaging import MAX_FILE_BYTES
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.results import Refusal
 from securesplit.transport.key_upload import UPLOAD_LOGGER
 from securesplit.ui import pictures, views
 from securesplit.ui.access import Access
-from securesplit.ui.guard import SESSION, Guard, cookie_name
-from securesplit.ui.history import History
+from securesplit.ui.guard import Guard, cookie_name, session_of
 from securesplit.ui.history_routes import HistoryRoutes
+from securesplit.ui.question import Outcome, Question
 from securesplit.ui.rendering import render
 from securesplit.ui.requests import Explained, body, endpoint
 
@@ -107,6 +107,8 @@ class Page:
             Route("/", self.page, methods=["GET"]),
             Route("/static/{name}", self.static, methods=["GET"]),
             Route("/api/photos", self.ask, methods=["POST"]),
+            Route("/api/answer", self.answer, methods=["GET"]),
+            Route("/api/answer", self.dismiss, methods=["DELETE"]),
             Route("/api/sample", self.sample, methods=["GET"]),
             Route("/api/ledger", self.ledger, methods=["GET"]),
             Route("/api/upload", self.upload, methods=["GET"]),
@@ -140,24 +142,69 @@ class Page:
 
     @endpoint
     async def ask(self, request: Request) -> Response:
-        """Diagnose the photo that is the request's body; ``kept``: it is in the history already."""
-        anyway, is_there = (request.query_params.get(wish) == "1" for wish in ("anyway", "kept"))
+        """Diagnose the photo that is the request's body."""
+        session = session_of(request)
+        question = session.question = Question(request.query_params.get("id", ""))
+        try:
+            question.outcome = await self._outcome(request)
+        except SecureSplitError as error:
+            question.outcome = error
+        finally:
+            if question.outcome is None and session.question is question:
+                session.question = None
+        return await self._given(request, question)
+
+    @endpoint
+    async def answer(self, request: Request) -> Response:
+        """What came of the photo that this tab asked about last; 202: nothing yet, 204: nothing is known of it."""
+        question = _asked(request)
+        if question is None or question.outcome is None:
+            return HTMLResponse(status_code=204 if question is None else 202)
+        return await self._given(request, question)
+
+    @endpoint
+    async def dismiss(self, request: Request) -> Response:
+        """Forget what came of it."""
+        if _asked(request) is not None:
+            session_of(request).question = None
+        return Response(status_code=204)
+
+    async def _outcome(self, request: Request) -> Outcome:
         async with self._uploads:
             photo = await body(request, MAX_FILE_BYTES, UPLOAD_S)
+            anyway, releaser = request.query_params.get("anyway") == "1", self._client.releaser
             result, trace = await self._client.trace(io.BytesIO(photo), anyway=anyway)
-            side = self._client.releaser.bundle.manifest.side
-            whole = await run_in_threadpool(pictures.whole, photo, result.crop, side)
-            if isinstance(result, Refusal):
-                loaded = await run_in_threadpool(self._client.releaser.load, io.BytesIO(photo))
-                return HTMLResponse(render("refused.html", **views.refusal(result, loaded.square.pixels, whole)))
-        assert trace is not None  # noqa: S101  (an answer has one)
-        view = views.answer(result, trace, self._client.releaser, self._attack, whole)
-        history, problem = request.scope[SESSION].history, None
-        if history is not None and not is_there:
-            if await request.is_disconnected():  # who cancelled wants nothing kept
-                return Response(status_code=400)
-            problem = await _kept(history, views.to_keep(result, trace))
-        return HTMLResponse(render("answer.html", **view, is_kept=history is not None and not problem, problem=problem))
+            whole = await run_in_threadpool(pictures.whole, photo, result.crop, releaser.bundle.manifest.side)
+            if trace is not None:
+                return Outcome(result, trace, trace.pixels, whole, views.now())
+            loaded = await run_in_threadpool(releaser.load, io.BytesIO(photo))
+            return Outcome(result, None, loaded.square.pixels, whole, views.now())
+
+    async def _given(self, request: Request, question: Question) -> Response:
+        """What came of a photo, as a piece of HTML.
+
+        Raises:
+            SecureSplitError: that it could not be asked about.
+        """
+        if await request.is_disconnected():  # whoever cancelled wants nothing kept, and who loads the page again asks
+            return Response(status_code=400)
+        outcome = question.outcome
+        if isinstance(outcome, SecureSplitError):
+            raise outcome
+        assert outcome is not None  # noqa: S101  (callers have it)
+        result = outcome.result
+        if isinstance(result, Refusal):
+            return HTMLResponse(render("refused.html", **views.refusal(result, outcome)))
+        assert outcome.trace is not None  # noqa: S101  (an answer has one)
+        view = views.answer(result, outcome.trace, outcome, self._client.releaser, self._attack)
+        history, is_given, question.is_given = session_of(request).history, question.is_given, True
+        if history is not None and not is_given:
+            try:
+                question.entry = await run_in_threadpool(history.add, views.to_keep(result, outcome))
+            except CredentialError as error:  # which takes no answer away from who asked
+                question.problem = error
+        problem = question.problem and Explained.of(question.problem)
+        return HTMLResponse(render("answer.html", **view, is_kept=question.entry is not None, problem=problem))
 
     async def sample(self, _request: Request) -> Response:
         """A drawn mole, for who has no photo at hand."""
@@ -182,10 +229,7 @@ class Page:
             return ledger.totals()
 
 
-async def _kept(history: History, content: dict[str, Any]) -> Explained | None:
-    """Keep an answer; returns why it could not be kept, which takes no answer away from who asked."""
-    try:
-        await run_in_threadpool(history.add, content)
-    except CredentialError as error:
-        return Explained.of(error)
-    return None
+def _asked(request: Request) -> Question | None:
+    """What this tab asked about last, if it is what the request means."""
+    question = session_of(request).question
+    return question if question is not None and question.id == request.query_params.get("id") else None

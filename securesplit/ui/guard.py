@@ -16,12 +16,12 @@ import logging
 from collections.abc import Iterable
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from securesplit.transport.endpoint import LOOPBACK
-from securesplit.ui.access import Access
+from securesplit.ui.access import Access, Session
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
@@ -117,6 +117,12 @@ class _Answer:
 
 def _refuse(status: int, why: str) -> Response:
     return PlainTextResponse(f"{why}\n", status, headers={"Connection": "close"})
+
+
+def session_of(request: Request) -> Session:
+    """Of a request under ``/api/``, where nobody gets without one."""
+    session: Session = request.scope[SESSION]
+    return session
 
 
 def cookie_name(port: int) -> str:

@@ -13,7 +13,7 @@ from securesplit.errors import CredentialError
 from securesplit.i18n import gettext_noop as _
 from securesplit.ui import history, views
 from securesplit.ui.access import Access, Session
-from securesplit.ui.guard import SESSION
+from securesplit.ui.guard import session_of
 from securesplit.ui.history import History
 from securesplit.ui.rendering import render
 from securesplit.ui.requests import body, endpoint
@@ -49,27 +49,27 @@ class HistoryRoutes:
     @endpoint
     async def show(self, request: Request) -> Response:
         """The entries after the newest ``skip``, or how to open the history."""
-        return await self._shown(_session(request), _skipped(request))
+        return await self._shown(session_of(request), _skipped(request))
 
     @endpoint
     async def open(self, request: Request) -> Response:
         """Open the history, or begin one, with the passphrase that is the request's body."""
         passphrase = _passphrase(await body(request, MOST_FORM_BYTES, FORM_S))
-        session = _session(request)
+        session = session_of(request)
         session.history = await run_in_threadpool(History.open, passphrase, self._state)
         return await self._shown(session)
 
     @endpoint
     async def close(self, request: Request) -> Response:
-        """Forget the key."""
-        session = _session(request)
-        session.history = None
+        """Forget the key, and the last answer."""
+        session = session_of(request)
+        session.forget()
         return await self._shown(session)
 
     @endpoint
     async def export(self, request: Request) -> Response:
         """All entries as JSON, not encrypted, for who has the history open."""
-        opened = _session(request).history
+        opened = session_of(request).history
         if opened is None:
             raise CredentialError(_("the history is closed"), hint=_("open it with its passphrase"))
         return StreamingResponse(await run_in_threadpool(opened.export), media_type="application/json")
@@ -77,17 +77,18 @@ class HistoryRoutes:
     @endpoint
     async def remove(self, request: Request) -> Response:
         """Remove one entry."""
-        session = _session(request)
+        session, entry = session_of(request), request.path_params["entry"]
         if session.history is not None:
-            await run_in_threadpool(session.history.remove, request.path_params["entry"])
+            await run_in_threadpool(session.history.remove, entry)
+            self._access.forget_entry(entry)
         return await self._shown(session, _skipped(request))
 
     @endpoint
     async def erase(self, request: Request) -> Response:
         """Remove everything; also without the passphrase, which may be forgotten."""
-        self._access.close_histories()
+        self._access.forget_all()
         await run_in_threadpool(history.erase, self._state)
-        return await self._shown(_session(request))
+        return await self._shown(session_of(request))
 
     async def _shown(self, session: Session, skip: int = 0) -> Response:
         opened = session.history
@@ -100,11 +101,6 @@ class HistoryRoutes:
         older = total - skip - len(entries)
         shown = [views.entry(each) for each in entries]
         return HTMLResponse(render("history.html", entries=shown, skip=skip, at_once=SHOWN, older=older))
-
-
-def _session(request: Request) -> Session:
-    session: Session = request.scope[SESSION]  # the guard lets nobody here without one
-    return session
 
 
 def _skipped(request: Request) -> int:

@@ -6,9 +6,6 @@ import base64
 from datetime import UTC, datetime
 from typing import Any, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-
 from securesplit import i18n, wording
 from securesplit.config import locale_folder
 from securesplit.device.ledger_totals import Total
@@ -25,7 +22,7 @@ from securesplit.ui import pictures
 from securesplit.ui.access import HISTORY_IDLE_S
 from securesplit.ui.gauge import Gauge
 from securesplit.ui.history import Entry
-from securesplit.ui.pictures import Canvas
+from securesplit.ui.question import Outcome
 from securesplit.wording import Words
 
 NAMES = {"en": "English", "ko": "한국어"}
@@ -60,21 +57,21 @@ def _warning(spec: ReleaseSpec) -> str | None:
     )
 
 
-def refusal(refused: Refusal, pixels: NDArray[np.uint8], whole: Canvas | None) -> dict[str, Any]:
-    """A photo that was not asked about, with what the network would have seen of it, ``(side, side, 3) uint8``."""
+def refusal(refused: Refusal, outcome: Outcome) -> dict[str, Any]:
+    """A photo that was not asked about."""
     detail, advice, regardless = wording.refused(refused)
     return {
         "detail": detail,
         "advice": advice,
         "regardless": regardless,
-        "crop": pictures.canvas(pixels),
-        "whole": whole,
+        "crop": pictures.canvas(outcome.pixels),
+        "whole": outcome.whole,
         "square": refused.crop,
     }
 
 
 def answer(
-    diagnosis: Diagnosis, trace: Trace, releaser: Releaser, attack: AttackDecoder | None, whole: Canvas | None
+    diagnosis: Diagnosis, trace: Trace, outcome: Outcome, releaser: Releaser, attack: AttackDecoder | None
 ) -> dict[str, Any]:
     """A photo that was answered, and what the bundle's attack makes of its release."""
     spec, malignant = releaser.preset.spec, diagnosis.malignant >= diagnosis.threshold
@@ -82,13 +79,13 @@ def answer(
     return {
         "threshold": diagnosis.threshold,
         "words": Words.of(diagnosis),
-        "answered_at": _now(),
+        "answered_at": outcome.at,
         "value": int(trace.release.flat[0]),
         "is_embedded": diagnosis.privacy.device is None,
         "risk": diagnosis.risk,
         "gauge": Gauge.of(diagnosis.malignant, diagnosis.threshold, diagnosis.interval),
-        "crop": pictures.canvas(trace.pixels),
-        "whole": whole,
+        "crop": pictures.canvas(outcome.pixels),
+        "whole": outcome.whole,
         "square": diagnosis.crop,
         "cells": pictures.cells(trace.release, spec),
         "tiles": pictures.canvas(pictures.grey(trace.sent) if spec.encrypted else pictures.tiles(trace.release)),
@@ -101,15 +98,16 @@ def answer(
     }
 
 
-def to_keep(diagnosis: Diagnosis, trace: Trace) -> dict[str, Any]:
+def to_keep(diagnosis: Diagnosis, outcome: Outcome) -> dict[str, Any]:
     """What a history keeps of an answer: its JSON without the path, when it was given, and a small picture."""
     kept = diagnosis.to_json()
     del kept["photo"]
-    picture = base64.b64encode(pictures.png(pictures.small(trace.pixels))).decode()
-    return {"at": _now(), "picture": picture} | kept
+    picture = base64.b64encode(pictures.png(pictures.small(outcome.pixels))).decode()
+    return {"at": outcome.at, "picture": picture} | kept
 
 
-def _now() -> str:
+def now() -> str:
+    """When an answer is there, ISO 8601 in UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 

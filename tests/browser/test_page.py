@@ -17,6 +17,7 @@ from securesplit.results import REFUSALS
 from securesplit.ui.access import HISTORY_IDLE_S
 from securesplit.ui.history import History
 from securesplit.ui.history_routes import SHOWN
+from securesplit_testing.serving import wait_until
 from tests.browser.conftest import MOLE, PHOTOS, REFUSED, SECRET, Served, Tab, picture, serving
 from tests.integration.conftest import run_command
 
@@ -388,6 +389,66 @@ def test_back_leads_from_an_answer_to_the_beginning(tab: Tab) -> None:
     tab.page.locator("#work").wait_for(state="hidden")
     assert len(held) == 1
     assert tab.page.locator(".ask").is_visible()
+
+
+def test_an_answer_outlives_a_reload_until_it_is_dismissed(tab: Tab) -> None:
+    """An accidental F5, or a phone that dropped the tab, costs no answer; but who dismissed it meant it."""
+    said = tab.ask(MOLE, "left arm.png")
+    time = tab.page.locator("#result time").get_attribute("datetime")
+    asked: list[str] = []
+    tab.page.on("request", lambda request: asked.append(request.url) if PHOTOS.search(request.url) else None)
+    speak = tab.page.get_by_role("link", name="한국어").click
+    for change, language in ((tab.page.reload, "en"), (speak, "ko"), (tab.page.reload, "ko")):
+        change()
+        tab.page.locator(f"html[lang={language}] #result .number").wait_for()
+        assert tab.page.locator("#result time").get_attribute("datetime") == time
+    assert any("가" <= letter <= "힣" for letter in tab.heading())
+    tab.page.get_by_role("link", name="English").click()
+    tab.page.locator("html[lang=en] #result .number").wait_for()
+    assert tab.heading() == said
+    assert "loaded again" in tab.page.locator("#note").inner_text()
+    assert tab.page.evaluate("document.activeElement.tagName") == "H1"
+    assert tab.page.locator("#result [data-name]").inner_text() == "", "its name was in the page alone"
+    assert _violations(tab) == []
+    tab.page.go_back()
+    tab.page.locator(".ask").wait_for()
+    for _ in range(2):
+        assert tab.page.locator("#result").inner_text() == ""
+        tab.page.reload()
+        tab.page.locator("#ledger p").first.wait_for()
+        assert tab.page.locator(".ask").is_visible()
+    assert asked == []
+
+
+def test_a_reload_while_an_answer_is_waited_for_does_not_lose_it(new_tab: Callable[..., Tab], tmp_path: Path) -> None:
+    """It is computed once, and an open history keeps it once. The first photo of a device takes seconds."""
+    History.open(SECRET, tmp_path)
+    with serving("--embedded", "--state", tmp_path) as page:
+        tab = new_tab(page.address())
+        box = tab.page.locator("#history")
+        box.get_by_label("Passphrase").fill(SECRET)
+        tab.page.keyboard.press("Enter")
+        box.get_by_text("No entries yet").wait_for()
+        tab.give_and_wait(MOLE)
+        state = "() => call(`/api/answer?id=${sessionStorage.getItem(askedKey)}`).then(({ status }) => status)"
+        wait_until(lambda: tab.page.evaluate(state) == 202)
+        asked: list[str] = []
+        tab.page.on("request", lambda request: asked.append(request.url) if PHOTOS.search(request.url) else None)
+        tab.page.wait_for_timeout(300)  # the photo is there, and its answer takes seconds
+        tab.page.reload()
+        tab.page.locator("#result .kept").wait_for()
+        box.locator(".entries li").wait_for()
+        tab.page.get_by_role("link", name="한국어").click()
+        tab.page.locator("html[lang=ko] #result .kept").wait_for()
+        assert asked == []
+        box.locator(".entries li").wait_for()
+        assert box.locator(".entries li").count() == 1
+        box.locator("[data-history=close]").click()
+        box.locator("#passphrase").wait_for()
+        tab.page.reload()
+        box.locator("#passphrase").wait_for()
+        assert tab.page.locator("#result").inner_text() == "", "who closes the history closes what it has"
+        page.end()
 
 
 def test_a_note_stands_beside_what_it_is_about_only(tab: Tab) -> None:

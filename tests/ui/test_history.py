@@ -279,10 +279,8 @@ def test_an_empty_history_is_exported_too(tmp_path: Path) -> None:
     assert json.loads(exported) == {"schema": history.EXPORT_SCHEMA, "entries": []}
 
 
-def test_a_cancelled_question_is_not_kept(serving: Callable[..., Page]) -> None:
-    """The browser is gone while the answer is computed."""
-    page = serving()
-    _open(page)
+def _ask_and_leave(page: Page, query: bytes = b"") -> list[dict[str, Any]]:
+    """Ask, and be gone while the answer is computed; returns what was sent nevertheless."""
     messages = iter([{"type": "http.request", "body": MOLE, "more_body": False}])
     sent = []
 
@@ -298,12 +296,51 @@ def test_a_cancelled_question_is_not_kept(serving: Callable[..., Page]) -> None:
         "type": "http",
         "method": "POST",
         "path": "/api/photos",
-        "query_string": b"",
+        "query_string": query,
         "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
     }
     page.browser.portal.call(page.browser.app, scope, receive, send)
-    assert sent[0]["status"] == 400
+    return sent
+
+
+def test_a_cancelled_question_is_not_kept(serving: Callable[..., Page]) -> None:
+    page = serving()
+    _open(page)
+    assert _ask_and_leave(page, b"id=one")[0]["status"] == 400
+    page.api("DELETE", "answer?id=one")
+    assert page.api("GET", "answer?id=one").status_code == 204
     assert "No entries yet" in page.api("GET", "history").text
+
+
+def test_an_answer_that_is_fetched_after_a_reload_is_kept_once(serving: Callable[..., Page]) -> None:
+    page = serving()
+    _open(page)
+    assert _ask_and_leave(page, b"id=one")[0]["status"] == 400
+    for _ in range(2):
+        assert "Kept in your history" in page.api("GET", "answer?id=one").text
+        assert page.api("GET", "history").text.count("data-remove") == 1
+    entry = page.api("GET", "history").text.split('data-remove="')[1][:24]
+    page.api("DELETE", f"history/{entry}")
+    assert page.api("GET", "answer?id=one").status_code == 204, "what was removed is not shown again"
+
+
+def test_an_answer_from_before_a_history_is_not_kept_in_it(serving: Callable[..., Page]) -> None:
+    page = serving()
+    page.ask(MOLE, params={"id": "one"})
+    _open(page)
+    shown = page.api("GET", "answer?id=one")
+    assert (shown.status_code, "Kept" in shown.text) == (200, False)
+    assert "No entries yet" in page.api("GET", "history").text
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "history/close"), ("DELETE", "history")])
+def test_what_closes_a_history_closes_the_last_answer(serving: Callable[..., Page], method: str, path: str) -> None:
+    page = serving()
+    _open(page)
+    page.ask(MOLE, params={"id": "one"})
+    assert page.api("GET", "answer?id=one").status_code == 200
+    page.api(method, path)
+    assert page.api("GET", "answer?id=one").status_code == 204
 
 
 def test_an_entry_says_that_its_photo_would_have_been_refused(serving: Callable[..., Page]) -> None:

@@ -25,6 +25,8 @@ from securesplit.imaging import load_photo, load_square
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.results import REFUSALS, Refusal
 from securesplit.ui import app, views
+from securesplit.ui.access import HISTORY_IDLE_S
+from securesplit.ui.question import Outcome
 from tests.ui.conftest import DARK, MOLE, NOBODY, Page, encoded
 
 Serving = Callable[..., Page]
@@ -150,7 +152,8 @@ def test_every_reason_has_its_page(reason: str) -> None:
 
     crop = Crop("lesion", 0.0, 0.0, 0.5, 1.0)
     refusal = Refusal("mole.jpg", reason, ModelInfo("m", "id"), crop=crop)  # type: ignore[arg-type]
-    shown = render("refused.html", **views.refusal(refusal, draw_lesion(3, 32), None))
+    outcome = Outcome(refusal, None, draw_lesion(3, 32), None, views.now())
+    shown = render("refused.html", **views.refusal(refusal, outcome))
     assert all(html.escape(words, quote=False) in shown for words in REFUSALS[reason])
     assert "See a doctor if it changes, bleeds or worries you." in shown, "there is no answer to wait for"
     assert "mole.jpg" not in shown
@@ -345,6 +348,40 @@ def test_answers_come_in_the_language_of_the_page(page: Page) -> None:
     assert re.search("[가-힣]", _heading(page.ask(MOLE, headers=korean).text))
     assert "사진이" in page.ask(DARK, headers=korean).text
     assert re.search("[가-힣]", page.ask(b"", headers=korean).text)
+
+
+def test_the_last_answer_is_given_again_to_its_own_tab(page: Page) -> None:
+    asked = page.ask(MOLE, params={"id": "one"})
+    assert page.api("GET", "answer?id=one").text == asked.text
+    assert re.search("[가-힣]", _heading(page.api("GET", "answer?id=one", headers={"Accept-Language": "ko"}).text))
+    assert [page.api("GET", f"answer{query}").status_code for query in ("", "?id=", "?id=two")] == [204] * 3
+    page.api("DELETE", "answer?id=two")
+    mine, cookies = page.token, dict(page.browser.cookies)
+    page.open()
+    assert page.api("GET", "answer?id=one").status_code == 204, "another tab of the same browser"
+    page.token = mine
+    assert dict(page.browser.cookies) == cookies
+    assert page.api("GET", "answer?id=one").status_code == 200
+    assert page.api("DELETE", "answer?id=one").status_code == 204
+    assert page.api("GET", "answer?id=one").status_code == 204
+
+
+@pytest.mark.parametrize(("photo", "status"), [(DARK, 200), (b"no photo", 422)], ids=["refused", "unreadable"])
+def test_what_else_came_of_the_last_photo_is_said_again(page: Page, photo: bytes, status: int) -> None:
+    page.ask(MOLE, params={"id": "one"})
+    asked = page.ask(photo, params={"id": "two"})
+    again = page.api("GET", "answer?id=two")
+    assert (again.status_code, again.text) == (status, asked.text)
+    assert page.api("GET", "answer?id=one").status_code == 204
+
+
+def test_the_last_answer_is_forgotten_once_nothing_is_asked_for_long(page: Page, monkeypatch: Any) -> None:
+    at = [1e9]
+    monkeypatch.setattr(page.access, "_clock", lambda: at[0])
+    page.ask(MOLE, params={"id": "one"})
+    for passed, status in ((HISTORY_IDLE_S - 1, 200), (HISTORY_IDLE_S, 204)):
+        at[0] += passed
+        assert page.api("GET", "answer?id=one").status_code == status
 
 
 def test_nothing_is_written_down(serving: Serving, tmp_path: Path) -> None:

@@ -5,8 +5,10 @@
 const $ = (selector) => document.querySelector(selector);
 const mostBytes = Number($("#main").dataset.mostBytes);
 const tellEveryMs = 3000;
+const recallEveryMs = 500;
 const saveMs = 60000; // in which the browser has written a file
 const historyIdleMs = 1000 * Number($("#main").dataset.historyIdleS);
+const askedKey = "securesplit-asked";
 const token = sessionStorage.getItem("securesplit-token") ?? "";
 
 let texts = $("#texts").dataset;
@@ -43,7 +45,7 @@ async function piece(path, options) {
   const page = new DOMParser().parseFromString(text, "text/html");
   const content = document.createDocumentFragment();
   content.append(...page.body.childNodes);
-  return { ok: response.ok, content };
+  return { ok: response.ok, status: response.status, content };
 }
 
 /** This tab has no session, or its session has ended. */
@@ -129,30 +131,66 @@ function frame(figure) {
 
 // ---- a photo's way
 
-async function ask(file, { anyway = false, isKept = false } = {}) {
+/** Waits for what `get` gives, a piece of HTML or nothing, and shows it; of several the last one counts. */
+async function wait(get) {
   asking?.abort();
   const mine = new AbortController();
   const telling = setInterval(() => tell(mine), tellEveryMs);
-  [photo, asking, isAnyway] = [file, mine, anyway];
-  begin(file);
+  asking = mine;
+  begin();
   try {
-    const isSmall = file.size <= mostBytes;
-    const content = isSmall ? await file.arrayBuffer().catch(() => null) : null;
+    const content = await get(mine.signal);
     if (asking !== mine) return;
-    if (content === null) {
-      finish(problem(isSmall ? texts.unreadable : texts.tooLarge, { mayRetry: false }));
-      return;
-    }
-    photo = new File([content], file.name, { type: file.type }); // the file may change or go
-    preview(photo);
-    const wishes = new URLSearchParams([...(anyway ? [["anyway", "1"]] : []), ...(isKept ? [["kept", "1"]] : [])]);
-    const answer = await piece(`/api/photos?${wishes}`, { method: "POST", body: photo, signal: mine.signal });
-    if (asking === mine) finish(answer.content);
+    if (content) finish(content);
+    else restart();
   } catch {
     // cancelled: another photo was taken, or none
   } finally {
     clearInterval(telling);
   }
+}
+
+async function ask(file, { anyway = false } = {}) {
+  const id = crypto.randomUUID();
+  sessionStorage.setItem(askedKey, id);
+  [photo, isAnyway] = [file, anyway];
+  await wait(async (signal) => {
+    const isSmall = file.size <= mostBytes;
+    const content = isSmall ? await file.arrayBuffer().catch(() => null) : null;
+    if (signal.aborted) return null;
+    if (content === null) return problem(isSmall ? texts.unreadable : texts.tooLarge, { mayRetry: false });
+    photo = new File([content], file.name, { type: file.type }); // the file may change or go
+    preview(photo);
+    const wishes = new URLSearchParams({ id, ...(anyway && { anyway: "1" }) });
+    return (await piece(`/api/photos?${wishes}`, { method: "POST", body: photo, signal })).content;
+  });
+}
+
+/** What came of the photo that this tab asked about last: after the page was loaded again, or in another language. */
+async function recall() {
+  const id = sessionStorage.getItem(askedKey);
+  await wait(async (signal) => {
+    for (;;) {
+      const { status, content } = await piece(`/api/answer?id=${id}`, { signal });
+      if (status === 204 && photo) ask(photo, { anyway: isAnyway }); // which gives nothing more away
+      if (status === 204) return null;
+      if (status !== 202) return photo ? content : withoutPhoto(content);
+      await new Promise((done) => setTimeout(done, recallEveryMs));
+    }
+  });
+  if (!photo && $("#result h1")) note(texts.recalled);
+}
+
+function withoutPhoto(content) {
+  content.querySelectorAll("[data-action=anyway], [data-action=retry]").forEach((button) => button.remove());
+  return content;
+}
+
+/** The program need not remember what came of the last photo. */
+function forget() {
+  const id = sessionStorage.getItem(askedKey);
+  sessionStorage.removeItem(askedKey);
+  if (id) call(`/api/answer?id=${id}`, { method: "DELETE" }).catch(() => null);
 }
 
 /** How far the device's keys are on their way, which takes minutes on a slow line. */
@@ -164,12 +202,12 @@ async function tell(mine) {
   $("#progress-text").textContent = text || texts.busy;
 }
 
-function begin(file) {
+function begin() {
   if (!window.history.state) window.history.pushState({ isAsked: true }, ""); // so that Back comes to the beginning
   note("");
   $(".ask").hidden = true;
   $("#result").replaceChildren();
-  $("#name").textContent = file.name;
+  $("#name").textContent = photo?.name ?? "";
   $("#preview").hidden = true;
   $("#work").hidden = false;
   $("#progress-text").textContent = texts.busy;
@@ -190,6 +228,7 @@ function finish(content) {
 
 function restart() {
   asking?.abort();
+  forget();
   [photo, asking] = [null, null];
   note("");
   $("#result").replaceChildren();
@@ -332,9 +371,8 @@ async function trySample() {
   else ask(new File([drawn], texts.sample, { type: "image/png" }));
 }
 
-/** The page in another language, with the same photo: its answer is asked for again, which gives nothing more away. */
+/** The page in another language, with the answer that it shows or waits for. */
 async function speak(address) {
-  const isKept = $("#result .kept") !== null;
   const response = await call(address).catch(() => null);
   const text = await response?.text().catch(() => null);
   if (!response?.ok || text === null) {
@@ -350,7 +388,11 @@ async function speak(address) {
   window.history.replaceState(window.history.state, "", address);
   refresh("ledger");
   refresh("history");
-  if (photo) ask(photo, { anyway: isAnyway, isKept });
+  if (isAsked()) recall();
+}
+
+function isAsked() {
+  return sessionStorage.getItem(askedKey) !== null;
 }
 
 document.addEventListener("click", (event) => {
@@ -358,7 +400,7 @@ document.addEventListener("click", (event) => {
   const { action, history, remove, skip } = event.target.dataset;
   if (event.target.id === "cancel") restart();
   if (event.target.id === "sample") trySample();
-  if (event.target.hreflang && photo && !(event.ctrlKey || event.metaKey || event.shiftKey)) {
+  if (event.target.hreflang && isAsked() && !(event.ctrlKey || event.metaKey || event.shiftKey)) {
     event.preventDefault();
     speak(event.target.href);
   }
@@ -395,6 +437,7 @@ document.addEventListener("submit", (event) => {
 if (token) {
   refresh("ledger");
   refresh("history");
+  if (isAsked()) recall();
 } else {
   close();
 }
