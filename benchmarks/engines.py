@@ -82,12 +82,13 @@ def _logit(head: Run, tail: Run, photo: NDArray[np.uint8], spec: ReleaseSpec) ->
 
 
 def accuracy(
-    halves: tuple[Half, Half], chosen: Sequence[Runtime], data: Path, count: int, spec: ReleaseSpec
+    bundle: Bundle, halves: tuple[Half, Half], chosen: Sequence[Runtime], data: Path, count: int
 ) -> list[list[object]]:
     """By runtime, AUC lost against the deployed one, and the largest difference of a logit."""
     photos = list_photos(data)["val"]
     picked = [photos[i] for i in np.random.default_rng(0).permutation(len(photos))[:count]]
-    pixels = np.stack([load_photo(photo.path, halves[0].shape[0]) for photo in picked])
+    spec, seen = bundle.preset(PRESET).spec, (bundle.manifest.side, bundle.manifest.framing)
+    pixels = np.stack([load_photo(photo.path, *seen) for photo in picked])
     labels = np.array([photo.malignant for photo in picked])
     deployed = logits(halves, chosen[0], pixels, spec)
     rows: list[list[object]] = []
@@ -110,8 +111,7 @@ def main() -> None:
     args = parser.parse_args()
     need("engines", "onnxruntime", "openvino", "tf2onnx")
     bundle = Bundle.load(args.model)
-    spec, side = bundle.preset(PRESET).spec, bundle.manifest.side
-    drawn = np.stack([draw_lesion(seed, side) for seed in range(CALIBRATION)])
+    drawn = np.stack([draw_lesion(seed, bundle.manifest.side) for seed in range(CALIBRATION)])
     cuts = np.stack([bundle.open_head(1)(photo)[PRESET] for photo in drawn])
     chosen = runtimes({"head": drawn.astype(np.float32), "tail": cuts})
     with TemporaryDirectory() as folder:
@@ -119,7 +119,7 @@ def main() -> None:
         rows = [row for half in halves for row in times(half, chosen, args.batches, args.threads, args.rounds)]
         show("engines", ["half", "runtime", "precision", *(f"ms a photo, batch {n}" for n in args.batches)], rows)
         if args.data.is_dir():
-            compared = accuracy(halves, chosen, args.data, args.photos, spec)
+            compared = accuracy(bundle, halves, chosen, args.data, args.photos)
             columns = ["runtime", "precision", "AUC lost", "95 % interval", "wanted", "largest difference of a logit"]
             show("engines-auc", columns, compared)
 

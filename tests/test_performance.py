@@ -8,11 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from benchmarks.performance import figures, inputs, page, plot, process_tree
 from benchmarks.performance.__main__ import PUBLISHED, judge, main
 from benchmarks.performance.comparing import changes
 from benchmarks.performance.results import Row, Run, load, save
+from securesplit.imaging import load_square
+from securesplit.imaging.synthetic import draw_lesion
+from securesplit.model import Bundle
 
 REPO = Path(__file__).resolve().parents[1]
 MACHINE = {"processor": "x", "cores": 2, "memory_gb": 1, "system": "Linux", "python": "3", "packages": {}}
@@ -59,6 +63,21 @@ def test_ratios_of_another_processor_are_not_compared():
     now = replace(run_of(2.0, 2.0, 2.0), machine=MACHINE | {"processor": "y"})
     assert judge(BEFORE, now) == []
     assert judge(None, run_of(2.0, 2.0, 2.0)) == []
+
+
+@pytest.mark.parametrize("is_drawn", [True, False])
+def test_all_peers_show_the_network_the_same_square(tmp_path: Path, is_drawn: bool) -> None:
+    """Of drawn photos a fifth are seen closer by the default bundle, and peers show the centre square of any."""
+    bundle = Bundle.load()
+    side, framing = bundle.manifest.side, bundle.manifest.framing
+    for seed in range(4):
+        Image.fromarray(draw_lesion(seed, 600)[75:525]).save(tmp_path / f"{seed}.jpg", quality=92)
+    own = [load_square(tmp_path / f"{seed}.jpg", side, framing).crop.by for seed in range(4)]
+    assert set(own) == {"centre", "lesion"}
+    given = inputs.prepare(tmp_path / "in", bundle, None if is_drawn else tmp_path, photos=4, networks=False)
+    assert len(given.photos) == (4 if is_drawn else own.count("centre"))
+    for photo in given.photos:
+        assert (given.pixels(photo)[0] == load_square(photo, side, framing).pixels).all()
 
 
 def test_what_got_worse_is_published_with_its_reason_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import io
+import itertools
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from benchmarks.peers.registry import SERVED, TENSORFLOW
 from benchmarks.performance import random_network
 from benchmarks.performance.environments import Environment, NotInstalledError
 from securesplit.encrypted.messages import MAX_PHOTOS
-from securesplit.imaging.photo import load_photo
+from securesplit.imaging import load_photo, load_square
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle
 from securesplit.model.litert import open_interpreter, signature
@@ -44,13 +46,13 @@ def prepare(folder: Path, bundle: Bundle, source: Path | None, *, photos: int, n
     Args:
         folder: what is there already and still right stays.
         bundle: whose weights all peers have.
-        source: a folder of JPEG files to take the first of; None: synthetic lesions.
+        source: a folder of JPEG files to take the first of, that are seen in their centre; None: synthetic lesions.
         photos: how many.
         networks: the unsplit network in all its forms, too; this needs the ``train`` extra.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _write_certificates(folder / "certs")
-    _write_photos(folder / "photos", source, photos)
+    _write_photos(folder / "photos", source, photos, bundle)
     shutil.copyfile(bundle.folder / "tail.tflite", folder / "tail.tflite")
     specs = {name: bundle.preset(name).spec for name in SERVED}
     presets = {
@@ -107,21 +109,39 @@ def _write_certificates(folder: Path) -> None:
         issuing.create(folder, server_names=[LOOPBACK], clients=["device"], days=30, now=datetime.now(UTC))
 
 
-def _write_photos(folder: Path, source: Path | None, many: int) -> None:
-    """Synthetic ones stay where they are there already, since drawing them takes a while."""
-    width, height = _PHOTO_SIZE
-    names = [f"mole-{seed:02}.jpg" for seed in range(many)]
+def _write_photos(folder: Path, source: Path | None, many: int, bundle: Bundle) -> None:
+    """Those whose centre square the bundle's network sees, since peers see no other.
+
+    Synthetic ones stay where they are there already, since drawing them takes a while.
+    """
+    names = [f"drawn-{number:02}.jpg" for number in range(many)]
     if source is None and folder.exists() and sorted(photo.name for photo in folder.iterdir()) == names:
         return
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    if source is not None:
-        for photo in sorted(source.rglob("*.jpg"))[:many]:
-            shutil.copy(photo, folder)
-        return
+    found = zip(names, _drawn(bundle), strict=False) if source is None else _files(source, bundle)
+    for name, content in itertools.islice(found, many):
+        (folder / name).write_bytes(content)
+
+
+def _drawn(bundle: Bundle) -> Iterator[bytes]:
+    width, height = _PHOTO_SIZE
     above = (width - height) // 2
-    for seed, name in enumerate(names):
-        Image.fromarray(draw_lesion(seed, width)[above : above + height]).save(folder / name, quality=92)
+    for seed in itertools.count():
+        stream = io.BytesIO()
+        Image.fromarray(draw_lesion(seed, width)[above : above + height]).save(stream, "JPEG", quality=92)
+        if _is_seen_in_its_centre(stream.getvalue(), bundle):
+            yield stream.getvalue()
+
+
+def _files(source: Path, bundle: Bundle) -> Iterator[tuple[str, bytes]]:
+    for file in sorted(source.rglob("*.jpg")):
+        if _is_seen_in_its_centre(content := file.read_bytes(), bundle):
+            yield file.name, content
+
+
+def _is_seen_in_its_centre(photo: bytes, bundle: Bundle) -> bool:
+    return load_square(io.BytesIO(photo), bundle.manifest.side, bundle.manifest.framing).crop.by == "centre"
 
 
 def _write_answers(inputs: Inputs, bundle: Bundle) -> None:
