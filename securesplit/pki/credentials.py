@@ -41,7 +41,7 @@ class Credentials:
         ca: one or more CA certificates as PEM; several while a CA is being replaced.
         crl: the revocation list of each of them as PEM.
         allowed_clients: SHA-256 fingerprints (hex) of the client certificates that a server takes; empty on a client.
-        expires_at: when the own certificate ends.
+        expires_at: when the own certificate ends, or the first of the CAs between it and a root.
         fingerprint: SHA-256 of the own certificate (hex).
         client_names: what the allow-list calls a certificate, by fingerprint (hex); it names clients whose certificates
             have no name of ours.
@@ -128,16 +128,32 @@ def check(
         raise CredentialError("the revocation list is empty", hint=REMAKE)
     _check_pair(chain, key, side, where)
     _check_purpose(chain[0], side, where.certificate)
-    _check_dates(chain[0], lists, side, now)
+    path = _path(chain, authorities)
+    _check_dates(path, lists, side, now)
     return Credentials(
         profile.pem(chain),
         Identity(chain[0], key).key_pem,
         profile.pem(authorities),
         b"".join(map(profile.crl_pem, lists)),
         allowed_clients,
-        chain[0].not_valid_after_utc,
+        min(one.not_valid_after_utc for one in path),
         profile.fingerprint(chain[0]),
     )
+
+
+def _path(chain: list[x509.Certificate], authorities: list[x509.Certificate]) -> list[x509.Certificate]:
+    """The leaf and each CA between it and a root; what else came along, as cross-signed roots do, nobody needs."""
+    roots, path = {one.subject for one in authorities}, chain[:1]
+    while path[-1].issuer not in roots:
+        issuers = [one for one in chain if one.subject == path[-1].issuer and one not in path]
+        if not issuers:
+            break
+        path.append(max(issuers, key=lambda one: one.not_valid_after_utc))
+    return path
+
+
+def _path_of(credentials: Credentials) -> list[x509.Certificate]:
+    return _path(*map(x509.load_pem_x509_certificates, (credentials.certificate, credentials.ca)))
 
 
 def _check_pair(chain: list[x509.Certificate], key: ec.EllipticCurvePrivateKey, side: str, where: Sources) -> None:
@@ -179,10 +195,11 @@ def renew_from(start: datetime, end: datetime, *, notice: timedelta = NOTICE) ->
 def ends(credentials: Credentials) -> dict[str, Validity]:
     """When the ``server`` certificate, the first ``ca`` and the first ``revocation-list`` end.
 
-    While one CA replaces another, the old one's end counts until it is no longer trusted.
+    The certificate is good no longer than each CA between it and a root. While one root replaces another, the old one's
+    end counts until it is no longer trusted.
     """
     authorities = x509.load_pem_x509_certificates(credentials.ca)
-    own = _life(x509.load_pem_x509_certificates(credentials.certificate)[0])
+    own = _first([_life(one) for one in _path_of(credentials)])
     lists = [
         _span(crl.last_update_utc, crl.next_update_utc)
         for crl in profile.load_crls(credentials.crl)
@@ -216,11 +233,11 @@ def trust_spans(credentials: Credentials) -> tuple[Span, ...]:
     Outside all of them every peer is refused. A CA without a list of its own trusts nobody. Lists of intermediate CAs
     may refuse their peers at other times, too.
     """
-    own = x509.load_pem_x509_certificates(credentials.certificate)[0]
+    own = _first([_life(one) for one in _path_of(credentials)])
     return tuple(
         (
-            max(own.not_valid_before_utc, authority.not_valid_before_utc, crl.last_update_utc),
-            min(own.not_valid_after_utc, authority.not_valid_after_utc, crl.next_update_utc or _FOR_EVER),
+            max(own.start, authority.not_valid_before_utc, crl.last_update_utc),
+            min(own.until, authority.not_valid_after_utc, crl.next_update_utc or _FOR_EVER),
         )
         for authority in x509.load_pem_x509_certificates(credentials.ca)
         for crl in profile.load_crls(credentials.crl)
@@ -228,13 +245,23 @@ def trust_spans(credentials: Credentials) -> tuple[Span, ...]:
     )
 
 
-def _check_dates(leaf: x509.Certificate, lists: list[x509.CertificateRevocationList], side: str, now: datetime) -> None:
+def _check_dates(
+    path: list[x509.Certificate], lists: list[x509.CertificateRevocationList], side: str, now: datetime
+) -> None:
+    leaf, *issuers = path
     if now > leaf.not_valid_after_utc:
         raise CredentialError(f"the {side} certificate expired {_ago(now - leaf.not_valid_after_utc)} ago", hint=_RENEW)
     if now < leaf.not_valid_before_utc:
         when = leaf.not_valid_before_utc.astimezone(UTC).isoformat()
         hint = f"check this machine's clock, which says {now:%Y-%m-%d %H:%M} UTC, and the CA machine's"
         raise CredentialError(f"the {side} certificate is valid only from {when}", hint=hint)
+    for issuer in issuers:
+        if now > issuer.not_valid_after_utc:
+            name, ago = issuer.subject.rfc4514_string(), _ago(now - issuer.not_valid_after_utc)
+            hint = "have the certificate issued by a CA that is still good, and put that one behind it"
+            raise CredentialError(
+                f"the CA {name}, which the {side} certificate comes from, expired {ago} ago", hint=hint
+            )
     for crl in lists:
         if crl.next_update_utc is not None and now > crl.next_update_utc:
             raise CredentialError(f"the revocation list ended {_ago(now - crl.next_update_utc)} ago", hint=_RENEW)

@@ -19,9 +19,16 @@ from securesplit_testing.channels import NOW
 LIFE = timedelta(days=400)
 
 
-def authority(name: str, issuer: Identity | None = None, *, path_length: int) -> Identity:
-    """A CA certificate, signed by `issuer` or by itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
+def authority(
+    name: str,
+    issuer: Identity | None = None,
+    *,
+    path_length: int,
+    life: timedelta = LIFE,
+    key: ec.EllipticCurvePrivateKey | None = None,
+) -> Identity:
+    """A CA certificate, signed by `issuer` or by itself; of a new key, unless one is given."""
+    key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     signer, signed_by = (key, subject) if issuer is None else (issuer.key, issuer.certificate.subject)
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
@@ -33,7 +40,7 @@ def authority(name: str, issuer: Identity | None = None, *, path_length: int) ->
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(NOW - timedelta(days=1))
-        .not_valid_after(NOW + LIFE)
+        .not_valid_after(NOW + life)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(identifier, critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from securesplit.channel.client import ClientChannel
 from securesplit.channel.events import Refused, Request, Send
 from securesplit.channel.server import ServerChannel
 from securesplit.cli.checks.certificates import CertsCheck
-from securesplit.errors import TrustError
-from securesplit_testing.channels import PEER, sent
+from securesplit.errors import CredentialError, TrustError
+from securesplit.pki import credentials
+from securesplit.pki.credentials import Credentials
+from securesplit.pki.profile import Identity
+from securesplit_testing.channels import NOW, PEER, sent
 from tests.channel.test_refusals import Case, connect
-from tests.pki.chains import Clinic
+from tests.pki.chains import Clinic, authority
+
+
+def checked(server: Credentials, now: datetime) -> Credentials:
+    """What a worker loads from the same files at another time."""
+    parts = {name: getattr(server, name) for name in ("certificate", "private_key", "ca", "crl", "allowed_clients")}
+    return credentials.check(**parts, side="server", now=now)
 
 
 def refusal(case: Case) -> tuple[TrustError, str]:
@@ -85,10 +96,44 @@ def test_a_worker_without_the_list_of_a_ca_in_the_chain_says_so(name: str) -> No
 
 
 def test_an_expired_crl_of_an_intermediate_is_refused() -> None:
-    from securesplit.errors import CredentialError
-
     with pytest.raises(CredentialError, match="the revocation list ended 3 days ago"):
         Clinic().side("client", workers=100)
+
+
+def with_workers(clinic: Clinic, *, life: timedelta, key: ec.EllipticCurvePrivateKey) -> Credentials:
+    """A worker that shows another certificate of the CA that issued its own."""
+    shown = authority("Clinic workers", clinic.root, path_length=0, life=life, key=key)
+    certificate = clinic.server.certificate_pem + shown.certificate_pem
+    return checked(replace(clinic.side("server"), certificate=certificate), now=NOW - timedelta(minutes=4))
+
+
+def test_a_certificate_is_good_no_longer_than_the_cas_that_it_comes_from() -> None:
+    """OpenSSL lets a CA issue what outlives it."""
+    clinic, end = Clinic(), NOW - timedelta(minutes=2)
+    server = with_workers(clinic, life=end - NOW, key=clinic.workers.key)
+    assert "expired" in refusal(Case(server, clinic.side("client")))[0].message
+    assert server.expires_at == credentials.ends(server)["server"].until == end
+    assert [until for _, until in credentials.trust_spans(server)] == [end]
+    told = "the CA CN=Clinic workers, which the server certificate comes from, expired moments ago"
+    with pytest.raises(CredentialError, match=told):
+        checked(server, now=NOW)
+
+
+@pytest.mark.parametrize("name", ["root", "workers"])
+def test_what_came_along_with_a_chain_may_have_ended(name: str) -> None:
+    """As a root that an older one had signed, or the certificate of an intermediate before its renewal."""
+    clinic, old = Clinic(), authority("Old root", path_length=2)
+    own: Identity = getattr(clinic, name)
+    signed_by = old if name == "root" else clinic.root
+    called = own.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
+    ended = authority(str(called), signed_by, path_length=1, life=timedelta(hours=-1), key=own.key)
+    server = clinic.side("server")
+    more = replace(server, certificate=server.certificate + ended.certificate_pem)
+    assert checked(more, now=NOW).expires_at == server.expires_at
+    assert credentials.ends(more) == credentials.ends(server)
+    _, channel, run = connect(Case(more, clinic.side("client")))
+    run()
+    assert channel.session_count == 1
 
 
 @dataclass

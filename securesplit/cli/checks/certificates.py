@@ -15,7 +15,7 @@ from securesplit.cli.checks import Finding, failure, ok, until, warning
 from securesplit.errors import CredentialError, SecureSplitError
 from securesplit.pki import access, keystore, lists, naming, parsing, profile, verifying
 from securesplit.pki import folder as files
-from securesplit.pki.credentials import CA_NOTICE, Credentials
+from securesplit.pki.credentials import CA_NOTICE, Credentials, ends
 from securesplit.text import in_shell
 from securesplit.user_folders import mode_open_to_others
 
@@ -139,7 +139,7 @@ class CertsCheck:
             yield failure(SUBJECT, error)
             return
         names = ", ".join(naming.server_names_of(leaf))
-        yield self._until(f"the worker's certificate is for {names}", leaf)
+        yield self._until(f"the worker's certificate is for {names}", loaded)
         if not loaded.allowed_clients:
             hint = "bring allowed-clients.txt from the CA machine, where securesplit keygen writes it"
             yield warning(SUBJECT, "the allow-list is empty, no device can connect", hint)
@@ -155,13 +155,14 @@ class CertsCheck:
         if naming.called(leaf, name) != name:
             message = f"clients/{name}.crt is the certificate of {naming.client_name_of(leaf)}"
             yield warning(SUBJECT, message, "the worker knows a device by its certificate; rename the files")
-        yield self._until(f"device {name} has a certificate", leaf)
+        yield self._until(f"device {name} has a certificate", loaded)
         if files.is_there(self.folder / files.ALLOWED) and loaded.fingerprint not in {line[0] for line in allowed}:
             hint = f"bring it from the CA machine; if it lacks the device: {_RENEW}"
             yield warning(SUBJECT, f"device {name} is not on the allow-list", hint)
 
-    def _until(self, what: str, leaf: x509.Certificate) -> Finding:
-        return until(SUBJECT, what, leaf.not_valid_before_utc, leaf.not_valid_after_utc, self.now, _RENEW)
+    def _until(self, what: str, loaded: Credentials) -> Finding:
+        own = ends(loaded)["server"]
+        return until(SUBJECT, what, own.start, own.until, self.now, _RENEW)
 
     def _verified(self, loaded: Credentials, whose: str) -> x509.Certificate:
         hint = "copy ca.crt, crl.pem and the certificate from one folder"
