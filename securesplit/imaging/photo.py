@@ -44,7 +44,7 @@ class Square:
     Attributes:
         pixels: scaled, ``(side, side, 3) uint8`` RGB.
         edge: how many pixels it had before, along an edge; of a large photo that was read at a smaller scale, those
-            that were read, which are at least twice `side`.
+            that were read, which are at least twice `side` where the square is not a part of the centre one.
         crop: where it lies in the photo.
         whole: as `pixels`, of the photo's whole centre square; the same array where they show as much.
     """
