@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -36,6 +38,27 @@ def test_a_residue_that_is_not_below_its_prime_is_refused(worker: EncryptedTail,
     hostile = b"\xff" * request_bytes(SHIPPED)
     with pytest.raises(wire.WireError, match="SEAL refuses"):
         worker.answer(hostile, 1, keys)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda content, seed: content[: -len(seed) - 1] + b"\2" + seed,  # another generator: SHAKE256
+        lambda content, _seed: content[:-1],
+        lambda content, _seed: content + b"\0",
+        lambda content, seed: content[: -len(seed) - 1 - wire.HEADER_BYTES],
+    ],
+)
+def test_a_seed_that_a_worker_would_read_otherwise_is_not_sent(changed: Callable[[bytes, bytes], bytes]) -> None:
+    """It travels without a word of which generator it is for."""
+    first, seed = np.arange(16, dtype=np.uint64).reshape(1, 2, 8), bytes(range(wire.SEED_BYTES))
+    saved = wire.to_seal(bytes(32), first, 2.0**20, seed, minor=1)
+    polynomials, found = wire.from_seal(saved)
+    np.testing.assert_array_equal(polynomials, first)
+    assert found == seed
+    other = changed(saved[wire.HEADER_BYTES :], seed)
+    with pytest.raises(wire.WireError, match="another form"):
+        wire.from_seal(wire.header(len(other), 1) + other)
 
 
 @pytest.mark.parametrize("size", [0, 1, request_bytes(SHIPPED) - 1, request_bytes(SHIPPED) + 1])
