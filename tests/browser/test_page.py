@@ -339,6 +339,11 @@ def test_a_worker_that_is_down_is_explained(new_tab: Callable[..., Tab], tmp_pat
         assert "Asks tcp://127.0.0.1:9." in tab.page.locator("footer").inner_text()
         tab.page.get_by_role("button", name="Try again").click()
         assert tab.heading() == "No worker answered"
+        assert "Trying again" in tab.page.locator("#result").inner_text()
+        tab.page.reload()
+        assert tab.heading() == "No worker answered"
+        assert "Trying again" not in tab.page.locator("#result").inner_text()
+        assert tab.page.locator("#result button").all_inner_texts() == ["Another photo"]
         tab.again()
         assert "blurred" in tab.ask(REFUSED["blur"]), "a refusal needs no worker"
         tab.again()
@@ -418,6 +423,20 @@ def test_an_answer_outlives_a_reload_until_it_is_dismissed(tab: Tab) -> None:
         tab.page.locator("#ledger p").first.wait_for()
         assert tab.page.locator(".ask").is_visible()
     assert asked == []
+
+
+def test_after_a_reload_nothing_is_offered_that_needs_the_photo(tab: Tab) -> None:
+    tab.ask(REFUSED["lighting"])
+    tab.page.get_by_role("button", name="Answer anyway").wait_for()
+    tab.page.reload()
+    tab.page.get_by_text("too dark").first.wait_for()
+    assert tab.page.locator("#result button").all_inner_texts() == ["Another photo"]
+    with tab.page.expect_request(lambda request: request.method == "DELETE"):
+        tab.page.evaluate("() => { forget(); sessionStorage.setItem(askedKey, 'of another program'); }")
+    tab.page.reload()
+    tab.page.locator("#work").wait_for(state="hidden")
+    assert tab.page.locator(".ask").is_visible()
+    assert tab.page.evaluate("[document.activeElement.tagName, scrollY]") == ["BODY", 0], "as on the first load"
 
 
 def test_a_reload_while_an_answer_is_waited_for_does_not_lose_it(new_tab: Callable[..., Tab], tmp_path: Path) -> None:

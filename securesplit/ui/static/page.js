@@ -142,7 +142,7 @@ async function wait(get) {
     const content = await get(mine.signal);
     if (asking !== mine) return;
     if (content) finish(content);
-    else restart();
+    else reset();
   } catch {
     // cancelled: another photo was taken, or none
   } finally {
@@ -182,7 +182,7 @@ async function recall() {
 }
 
 function withoutPhoto(content) {
-  content.querySelectorAll("[data-action=anyway], [data-action=retry]").forEach((button) => button.remove());
+  content.querySelectorAll("[data-wants-photo]").forEach((element) => element.remove());
   return content;
 }
 
@@ -227,6 +227,11 @@ function finish(content) {
 }
 
 function restart() {
+  reset();
+  $("#file").focus();
+}
+
+function reset() {
   asking?.abort();
   forget();
   [photo, asking] = [null, null];
@@ -234,7 +239,6 @@ function restart() {
   $("#result").replaceChildren();
   $("#work").hidden = true;
   $(".ask").hidden = false;
-  $("#file").focus();
 }
 
 function take(files) {
