@@ -191,6 +191,22 @@ def test_a_long_upload_is_read_out_once(tab: Tab) -> None:
         assert said.text_content() == "1 of 27 MB"
 
 
+def test_a_long_wait_is_said_once_to_be_one(tab: Tab) -> None:
+    """A worker that is slow or gone is waited for for half a minute, in which people think that the page hangs."""
+    tab.page.clock.install()
+    tab.hold()
+    tab.give_and_wait(MOLE)
+    said, shown = tab.page.locator("#live"), tab.page.locator("#progress-text")
+    for seconds, words in ((9, "Looking at the photo"), (3, "Still at it"), (30, "Still at it")):
+        with tab.page.expect_response("**/api/upload"):
+            tab.page.clock.run_for(1000 * seconds)
+        shown.get_by_text(words).wait_for()
+        assert words in said.text_content()
+    tab.page.locator("#cancel").click()
+    tab.give_and_wait(MOLE)
+    assert "Looking at the photo" in shown.inner_text()
+
+
 def test_a_phone_takes_the_photo_with_its_camera(new_tab: Callable[..., Tab], served: Served) -> None:
     phone = new_tab(served.address(), phone=True)
     assert phone.page.get_attribute("#camera", "capture") == "environment"

@@ -5,6 +5,7 @@
 const $ = (selector) => document.querySelector(selector);
 const mostBytes = Number($("#main").dataset.mostBytes);
 const tellEveryMs = 3000;
+const slowMs = 10000;
 const recallEveryMs = 500;
 const saveMs = 60000; // in which the browser has written a file
 const historyIdleMs = 1000 * Number($("#main").dataset.historyIdleS);
@@ -135,7 +136,8 @@ function frame(figure) {
 async function wait(get) {
   asking?.abort();
   const mine = new AbortController();
-  const telling = setInterval(() => tell(mine), tellEveryMs);
+  const began = performance.now();
+  const telling = setInterval(() => tell(mine, performance.now() - began), tellEveryMs);
   asking = mine;
   begin();
   try {
@@ -193,13 +195,14 @@ function forget() {
   if (id) call(`/api/answer?id=${id}`, { method: "DELETE" }).catch(() => null);
 }
 
-/** How far the device's keys are on their way, which takes minutes on a slow line. */
-async function tell(mine) {
+/** How far the device's keys are on their way, which takes minutes on a slow line; else that it is still at work. */
+async function tell(mine, tookMs) {
   const response = await call("/api/upload", { signal: mine.signal }).catch(() => null);
-  const text = response?.ok ? await response.text().catch(() => "") : "";
+  const upload = response?.ok ? await response.text().catch(() => "") : "";
+  const text = upload || (tookMs < slowMs ? texts.busy : texts.slow);
   if (asking !== mine || !$("#work")) return;
-  if (text && $("#live").textContent === texts.busy) say(text); // once: who listens need not hear every step
-  $("#progress-text").textContent = text || texts.busy;
+  if (text !== texts.busy && $("#live").textContent === texts.busy) say(text); // once: who listens need not hear every step
+  $("#progress-text").textContent = text;
 }
 
 function begin() {
