@@ -198,8 +198,11 @@ def _csv_value(value: Any) -> Any:
 
 def _listing(network: Any, found: list[Cut]) -> dict[str, Any]:
     shape = [int(n) for n in network.input_shape[1:]]
-    rows = [{**asdict(cut), "shape": list(cut.shape), "float32_bytes": cut.float32_bytes} for cut in found]
-    return {"schema": SCHEMA, "model": network.name, "input_shape": shape, "cuts": rows}
+    rows = [
+        {**asdict(cut), "shape": list(cut.shape), "float32_bytes": cut.float32_bytes, "measured": None} for cut in found
+    ]
+    of_measure = {"measurement": None, "recommendation": None}
+    return {"schema": SCHEMA, "model": network.name, "input_shape": shape, "cuts": rows, **of_measure}
 
 
 def _rows(found: list[Cut]) -> list[Sequence[str]]:

@@ -10,18 +10,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from PIL import Image
 
 from securesplit.cli import json_csv
-from securesplit.cli.main import run
+from securesplit.cli.main import all_commands, run
 from securesplit.device.ledger import Ledger
 from securesplit.errors import PhotoError
 from securesplit.model import Bundle
 from securesplit.results import Accuracy, Crop, DevicePrivacy, ModelInfo, Refusal, Unlearned, error_to_json
+from tests.conftest import REPO
+from tests.privacy.reports import finished, results_of
 from tests.test_wording import ANSWER
 
-DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "json.md").read_text()
+DOCUMENT = (REPO / "docs" / "json.md").read_text()
 TYPES: Mapping[str, Callable[[Any], bool]] = {
     "string": lambda value: isinstance(value, str),
     "integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
@@ -142,6 +145,44 @@ def test_what_other_commands_print_is_in_the_document(
     )
     assert faults(section, answer) == []
     assert f"`{answer['schema']}`." in DOCUMENT
+
+
+@pytest.mark.parametrize("skill", [0.001, 0.5])
+def test_what_an_audit_found_is_in_the_document(skill: float) -> None:
+    """Of results what all kinds have; `claims` by the presets' names, which are no fields."""
+    claims = {"certified": "proven", "guarded": "measured", "none": "none"}
+    made = finished(claims, *(result for preset in claims for result in results_of(preset, skill=skill)))
+    answer = json.loads(json.dumps(made.to_json()))
+    assert answer.pop("claims") == claims
+    common = {path.partition("[].")[2] for path in fields("audit") if path.startswith("results[].")}
+    for goal in answer["goals"]:
+        (goal["excess"] or {}).pop("p95", None)
+    answer["results"] = [{key: result[key] for key in common} for result in answer["results"]]
+    assert faults("audit", answer | {"claims": {}}) == []
+    assert any(goal["excess"] for goal in answer["goals"])
+
+
+def _printing_json(command: click.Command, name: str) -> Iterator[str]:
+    """It and what is in it, as far as `--format json` may be given to them."""
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            yield from _printing_json(inner, f"{name} {inner.name}")
+    for option in command.params:
+        if "--format" in option.opts and isinstance(option.type, click.Choice) and "json" in option.type.choices:
+            yield name
+
+
+def test_no_json_is_left_out() -> None:
+    """Each command that prints some has a section, and each schema that the program names is of one."""
+    titles = re.findall(r"^## (.+)$", DOCUMENT, re.MULTILINE)
+    commands = [name for first, command in all_commands().items() for name in _printing_json(command, first)]
+    assert {"cuts", "audit", "diagnose"} <= set(commands)
+    assert [name for name in commands if not any(title.split()[0] == name for title in titles)] == []
+    of_bundles = REPO / "securesplit" / "model"  # whose files no other program reads
+    sources = [file for file in (REPO / "securesplit").rglob("*.py") if not file.is_relative_to(of_bundles)]
+    schemas = {found for file in sources for found in re.findall(r'"(securesplit\.[\w.-]+/\d+)"', file.read_text())}
+    assert {"securesplit.cuts/1", "securesplit.audit/1", "securesplit.history-export/1"} <= schemas
+    assert [schema for schema in schemas if f"| `schema` | string | `{schema}` |" not in DOCUMENT] == []
 
 
 def _count_one_release() -> None:

@@ -19,6 +19,7 @@ from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import cut_timing, packing, splitting
 from securesplit.model.litert import open_interpreter
 from securesplit.model.litert_halves import GIVES, SIGNATURE, TAKES, WholeNetwork
+from tests.cli.test_json_document import faults
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
 
@@ -89,6 +90,20 @@ def test_times_of_the_whole_stay_where_no_cut_is_found(network: Any) -> None:
     assert cuts == {}
 
 
+@pytest.mark.parametrize(
+    "measured", [[], ["--measure", "--pixels", "0..1", "--seconds", "1"]], ids=["listed", "little time, no link"]
+)
+def test_whatever_was_measured_is_said_in_the_fields_of_the_document(
+    network: Any, few_photos: None, measured: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    network.save(tmp_path / "small.keras")
+    assert run(["cuts", str(tmp_path / "small.keras"), *measured, "--format", "json"]) == 0
+    answer = json.loads(capfd.readouterr().out)
+    assert faults("cuts", answer) == []
+    assert (answer["measurement"] is not None) is bool(measured)
+    assert [row["layer"] for row in answer["cuts"]] == CUTS
+
+
 def test_measure_recommends_a_cut(
     network: Any, few_photos: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -109,4 +124,5 @@ def test_measure_recommends_a_cut(
     assert rows["stem"]["request_bytes"] - rows["pool"]["request_bytes"] == 2 * (19 * 19 * 8 - 16)
     assert answer["recommendation"]["layer"] == "pool"
     assert answer["measurement"]["auxiliary"] == 40
+    assert faults("cuts", answer) == []
     assert (tmp_path / "cuts.png").read_bytes().startswith(b"\x89PNG")
