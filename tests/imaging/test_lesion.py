@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 
 from securesplit import Client, Refusal, wording
 from securesplit.imaging import load_photo, load_square, pixels, quality
-from securesplit.imaging.lesion import AROUND, Place, _most_central, _regions, centre_square, choose_square
+from securesplit.imaging.lesion import AROUND, Place, _most_central, _regions, centre_square, choose_square, find_lesion
 from securesplit.worker import EmbeddedWorker
 from securesplit_testing.photo_files import exif, saved, short
 
@@ -301,6 +301,25 @@ def test_neither_light_nor_frame_nor_hairs_are_taken_for_the_lesion(
     expected, found = around(image), around(disturbed(image))
     assert found.edge == pytest.approx(expected.edge, rel=0.15)
     assert (found.left, found.top) == pytest.approx((expected.left, expected.top), abs=25)
+
+
+@pytest.mark.parametrize("at", [(0.5, 0.5), (0.4, 0.6), (0.6, 0.42)])
+@pytest.mark.parametrize("size", [80, 150, 240])
+def test_a_box_is_as_large_as_the_lesion_and_has_its_middle(size: int, at: tuple[float, float]) -> None:
+    """To within two thirds of a cell, of which 96 lie along an edge."""
+    left, top, right, bottom = find_lesion(photo(600, 600, at=at, size=size)) or (0, 0, 0, 0)
+    assert ((left + right) / 2, (top + bottom) / 2) == pytest.approx((600 * at[0], 600 * at[1]), abs=4)
+    assert (right - left, bottom - top) == pytest.approx((size, size), rel=0.1)
+
+
+def test_hairs_that_cross_a_pale_lesion_are_no_part_of_it() -> None:
+    """Broad enough to stand out where they run over the skin, and thinner than three cells."""
+    image = photo(600, 600, at=(0.55, 0.45), size=150, colour=(190, 140, 118))
+    expected, drawn = around(image), ImageDraw.Draw(image)
+    for x in range(-60, 600, 40):
+        drawn.line((x, 0, x + 60, 600), (40, 30, 25), 6)
+    assert around(image).edge == pytest.approx(expected.edge, rel=0.2)
+    assert middle(around(image), image) == pytest.approx((0.55, 0.45), abs=0.05)
 
 
 @pytest.mark.parametrize("marks", [[(150, 60, 260, 110)], [(60, 400, 140, 560), (420, 30, 560, 80)]])
