@@ -61,6 +61,16 @@ def test_a_seed_that_a_worker_would_read_otherwise_is_not_sent(changed: Callable
         wire.from_seal(wire.header(len(other), 1) + other)
 
 
+@pytest.mark.parametrize("at", [0, 1, 2, 3, 5, 8, 15])
+def test_a_header_of_another_kind_is_refused(at: int) -> None:
+    """Magic, its own size, version, way of compression and size, bit by bit; all of the version but its minor part."""
+    saved = bytearray(wire.header(4, 1) + b"keys")
+    assert wire.content(bytes(saved), 4) == b"keys"
+    saved[at] ^= 1
+    with pytest.raises(wire.WireError, match="not of SEAL"):
+        wire.content(bytes(saved), 4)
+
+
 @pytest.mark.parametrize("size", [0, 1, request_bytes(SHIPPED) - 1, request_bytes(SHIPPED) + 1])
 def test_another_size_is_refused(size: int, worker: EncryptedTail, keys: EvaluationKeys) -> None:
     with pytest.raises(wire.WireError, match="no request"):
