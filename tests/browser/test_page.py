@@ -191,6 +191,19 @@ def test_a_long_upload_is_read_out_once(tab: Tab) -> None:
         assert said.text_content() == "1 of 27 MB"
 
 
+def test_a_photo_that_is_pasted_far_below_is_seen_to_be_asked_about(
+    new_tab: Callable[..., Tab], served: Served
+) -> None:
+    tab = new_tab(served.address(), phone=True)
+    tab.hold()
+    tab.page.locator("footer").scroll_into_view_if_needed()
+    assert tab.page.evaluate("scrollY") > 100
+    tab.give_and_wait(MOLE)
+    box = tab.page.locator("#work").bounding_box()
+    assert box["y"] >= 0
+    assert box["y"] + box["height"] <= 844
+
+
 def test_a_long_wait_is_said_once_to_be_one(tab: Tab) -> None:
     """A worker that is slow or gone is waited for for half a minute, in which people think that the page hangs."""
     tab.page.clock.install()
@@ -643,6 +656,24 @@ def test_a_history_says_that_it_is_being_opened_and_is_opened_once(new_tab: Call
         assert tab.page.evaluate("document.activeElement.id") == "file", (
             "nobody is drawn away from what they went on to"
         )
+        page.end()
+
+
+def test_a_history_that_another_tab_began_is_not_begun_again(new_tab: Callable[..., Tab], tmp_path: Path) -> None:
+    """Whoever wants to begin one is not told that the passphrase, which they make up, is wrong, without more."""
+    with serving("--embedded", "--state", tmp_path) as page:
+        tab = new_tab(page.address())
+        tab.expected = ("status of 409",)
+        box = tab.page.locator("#history")
+        box.get_by_label("New passphrase").wait_for()
+        History.open(SECRET, tmp_path)
+        for field in ("#passphrase", "#again"):
+            box.locator(field).fill("made up just now")
+        tab.page.keyboard.press("Enter")
+        box.get_by_text("the passphrase is wrong").wait_for()
+        assert box.get_by_text("There is a history on this device").is_visible()
+        assert box.locator("#again").count() == 0
+        assert tab.page.evaluate("document.activeElement.id") == "passphrase"
         page.end()
 
 

@@ -213,6 +213,7 @@ function begin() {
   $("#name").textContent = photo?.name ?? "";
   $("#preview").hidden = true;
   $("#work").hidden = false;
+  window.scrollTo(0, 0); // a photo is pasted or dropped from anywhere
   $("#progress-text").textContent = texts.busy;
   say(texts.busy);
 }
@@ -294,6 +295,7 @@ async function changeHistory(path, options, doing = "") {
   const isInUse = place.contains(document.activeElement) || document.activeElement === document.body;
   $("#history-doing").textContent = "";
   hold(place, false);
+  if (!answer.ok && $("#again")) await refresh("history"); // another tab may have begun it meanwhile
   if (answer.ok) show(place, answer.content);
   else complain(words(answer.content));
   if (isInUse) answer.ok ? $("#history-title").focus() : $("#passphrase")?.select();
