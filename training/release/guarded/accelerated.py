@@ -1,6 +1,6 @@
 r"""Train `guarded` within a number of seconds on one accelerator (JAX).
 
-    python -m training.data.pack --data ../shared/data --out build/photos.npz
+    python -m training.data.pack --data ../shared/data --framing lesion --out build/photos.npz
     KERAS_BACKEND=jax python -m training.release.guarded.accelerated --photos build/photos.npz --network NET.npz \
         --seconds 500 --run build/guarded
     python -m training.release.guarded --data ../shared/data --network NET.npz --run build/attacked \
