@@ -17,15 +17,16 @@ MAX_GROWTH_MB = 500
 MEASURE = """
 import json, sys, time
 from securesplit.errors import PhotoError
-from securesplit.imaging import load_photo
+from securesplit.imaging import load_square
 
 def kib(field):
     return int(open("/proc/self/status").read().split(field)[1].split()[0])
 
-load_photo(sys.argv[1], 150)
+seen = int(sys.argv[3]), "lesion"
+load_square(sys.argv[1], *seen)
 before, started = kib("VmRSS:"), time.perf_counter()
 try:
-    load_photo(sys.argv[2], 150)
+    load_square(sys.argv[2], *seen)
     outcome = "read"
 except PhotoError as error:
     outcome = error.message
@@ -61,13 +62,15 @@ WRITERS: dict[str, Callable[[Path], object]] = {
         path, "TIFF", compression="tiff_adobe_deflate", tiffinfo={278: 5500}
     ),
     "uncompressed BMP": lambda path: large(4700, 4600).save(path, "BMP"),
+    "a strip in colour": lambda path: large(2390, 28_000).save(path, "PNG", compress_level=1),
+    "a strip in grey": lambda path: large(118_000, 1000, "L").save(path, "PNG", compress_level=1),
 }
 
 
-def cost(photo: Path) -> tuple[str, float, float]:
-    """What came of reading it, the largest growth of the process in MB, and the seconds that it took."""
+def cost(photo: Path, side: int = 150) -> tuple[str, float, float]:
+    """What came of reading it for a network, the largest growth of the process in MB, and the seconds that it took."""
     small = photo.with_name("small.png")
     small.write_bytes(saved(lesion(200), "PNG"))
-    command = [sys.executable, "-c", MEASURE, str(small), str(photo)]
+    command = [sys.executable, "-c", MEASURE, str(small), str(photo), str(side)]
     outcome, growth_mb, seconds = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     return outcome, growth_mb, seconds

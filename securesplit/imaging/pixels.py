@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from PIL import Image
 
 from securesplit.imaging.colour import Converter, converter
@@ -13,12 +15,15 @@ MAX_WHOLE_PIXELS = 16_000_000
 """A decoded picture with more is reduced by a whole number, strip by strip. A JPEG decodes at a scale at which it has
 far fewer."""
 _SHARP = 4  # how many times the side that is wanted a reduced picture keeps
+_MOST_PIXELS = 32_000_000  # of a reduced picture: a strip, or a photo for a network of large ones, would keep all
 
 _GREY = DEEP | {"1", "L", "LA", "La"}
 
 
 def to_upright_rgb(image: Image.Image, container: Container, side: int) -> tuple[Image.Image, bool]:
     """The whole picture; reduced where it is large, to at least ``4 * side`` pixels along its shorter edge.
+
+    With fewer only where that would be more than `_MOST_PIXELS` in all.
 
     Returns:
         the picture, and whether it was reduced.
@@ -31,7 +36,8 @@ def to_upright_rgb(image: Image.Image, container: Container, side: int) -> tuple
     box, factor = (0, 0, *image.size), 1
     is_large = image.width * image.height > MAX_WHOLE_PIXELS
     if is_large:
-        factor = max(1, min(image.size) // (_SHARP * side))
+        needed = math.ceil(math.sqrt(image.width * image.height / _MOST_PIXELS))
+        factor = max(needed, min(image.size) // (_SHARP * side))
         box = _in_whole_blocks(image.size, factor)
     found = _in_strips(image, container.samples, convert, box, factor)
     return turn_upright(found, container.orientation), is_large

@@ -28,6 +28,14 @@ def test_what_is_accepted_stays_within_bounds(name: str, tmp_path: Path) -> None
     assert growth_mb < MAX_GROWTH_MB
 
 
+@pytest.mark.slow
+def test_the_side_of_a_network_costs_no_memory_without_bounds(tmp_path: Path) -> None:
+    flat_png(tmp_path / "photo", 8150)
+    outcome, growth_mb, _ = cost(tmp_path / "photo", 2048)
+    assert outcome == "read"
+    assert growth_mb < MAX_GROWTH_MB
+
+
 def refused_at_once(photo: Path, message: str) -> None:
     started = time.process_time()
     with pytest.raises(PhotoError, match=message) as caught:
