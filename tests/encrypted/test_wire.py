@@ -63,7 +63,7 @@ def test_a_seed_that_a_worker_would_read_otherwise_is_not_sent(changed: Callable
 
 @pytest.mark.parametrize("at", [0, 1, 2, 3, 5, 8, 15])
 def test_a_header_of_another_kind_is_refused(at: int) -> None:
-    """Magic, its own size, version, way of compression and size, bit by bit; all of the version but its minor part."""
+    """Magic, its own size, major version, way of compression and the size of all, where one bit differs."""
     saved = bytearray(wire.header(4, 1) + b"keys")
     assert wire.content(bytes(saved), 4) == b"keys"
     saved[at] ^= 1

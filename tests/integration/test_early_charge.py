@@ -20,7 +20,7 @@ import pytest
 from securesplit import AsyncClient, Bundle, Client, Diagnosis, Refusal
 from securesplit.channel.frames import Frame, FrameType
 from securesplit.device import ledger
-from securesplit.device.charging import Account, Charge
+from securesplit.device.charging import Account, Charge, taken_back_on_error, written_down
 from securesplit.device.ledger import Ledger
 from securesplit.device.release_step import Releaser
 from securesplit.errors import BudgetError, SecureSplitError
@@ -238,6 +238,27 @@ def test_photos_that_leave_together_wait_for_the_disk_once(tmp_path: Path) -> No
     assert statements.count("COMMIT") == 1
     assert [entry.found and entry.found.releases for entry in entries] == [1, 1, 1]
     assert counted(tmp_path) == 3
+
+
+def interrupted(charge: Charge, *before: Callable[[Charge], object]) -> None:
+    with taken_back_on_error(charge):
+        for step in before:
+            step(charge)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("is_early", [True, False])
+@pytest.mark.parametrize("leaves", [Charge.__call__, lambda charge: asyncio.run(written_down(charge))])
+def test_what_may_have_left_stays_counted_whatever_follows(
+    tmp_path: Path, is_early: bool, leaves: Callable[[Charge], None]
+) -> None:
+    """No answer comes, say, or somebody presses Ctrl-C while it is waited for."""
+    with closing(Account(Releaser(Bundle.load(), bytes(32), privacy="certified"), Ledger(tmp_path), None)) as account:
+        early = [Charge.write_early] if is_early else []
+        for photo, before in zip(PHOTOS, ([*early, leaves], early), strict=False):
+            with pytest.raises(KeyboardInterrupt):
+                interrupted(account.charge(photo), *before)
+    assert counted(tmp_path) == 1
 
 
 ENDLESS = """
