@@ -14,6 +14,7 @@ import contextlib
 import io
 import json
 import math
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -96,6 +97,12 @@ PACKED = {"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2
 """Transfer syntaxes of JPEG (baseline and extended) and JPEG 2000."""
 
 
+PROBLEMS = {"memory", "no decoder"}
+"""What there is to say of pixels; pydicom's words quote bytes of the file, in a damaged one those of any tag."""
+WORD = re.compile(r"[A-Z0-9_. ]{1,64}", re.ASCII)
+"""A UID or a code string (PS3.5, 6.2), as far as they are asked for here."""
+
+
 def take_dicom_apart(content: bytes, most: int) -> tuple[dict[str, object], list[bytes]]:
     """What a DICOM file says of its pixels, and the parts; whatever is missing is None or empty.
 
@@ -111,7 +118,7 @@ def take_dicom_apart(content: bytes, most: int) -> tuple[dict[str, object], list
     facts: dict[str, object] = {name: plain(dataset.get(keyword)) for name, keyword in DICOM_FACTS.items()}
     facts["sop"] = facts["sop"] or plain(dataset.file_meta.get("MediaStorageSOPClassUID"))
     syntax = dataset.file_meta.TransferSyntaxUID
-    facts |= {"syntax": str(syntax), "syntax_name": UID(syntax).name, "sop_name": UID(str(facts["sop"])).name}
+    facts |= {"syntax": plain(str(syntax)), "syntax_name": UID(syntax).name, "sop_name": UID(str(facts["sop"])).name}
     facts["is_little_endian"] = syntax.is_little_endian
     facts["palette"] = [plain(dataset.get(f"{colour}PaletteColorLookupTableDescriptor")) for colour in PALETTE]
     parts = [profile(dataset), *(dataset.get(f"{colour}PaletteColorLookupTableData") or b"" for colour in PALETTE)]
@@ -120,7 +127,7 @@ def take_dicom_apart(content: bytes, most: int) -> tuple[dict[str, object], list
     except MemoryError:
         facts["problem"] = "memory"
     except Exception as error:  # noqa: BLE001 - what the tags say comes first
-        facts["problem"] = str(error)[:200] or type(error).__name__
+        facts["problem"] = str(error) if str(error) in PROBLEMS else "pixels"
     facts["parts"] = [len(part) for part in parts]
     return facts, [bytes(part) for part in parts]
 
@@ -129,6 +136,8 @@ def plain(value: object) -> object:
     """A number, a list of numbers, or text."""
     if value is None or value == "":
         return None
+    if isinstance(value, str) and not WORD.fullmatch(value):
+        raise ValueError("header")  # a length is damaged, and the value goes on through the tags behind it
     if isinstance(value, int | str):
         return int(value) if isinstance(value, int) else str(value)
     return [int(number) for number in value]  # type: ignore[attr-defined]  # a palette's descriptor
@@ -192,8 +201,8 @@ def answer(kind: str, content: bytes, most: int, out: IO[bytes]) -> None:
             parts = [pixels]
     except MemoryError:
         head = {"error": "memory"}
-    except Exception as error:  # noqa: BLE001 - whatever a decoder raises is told
-        head = {"error": str(error)[:200] or type(error).__name__}
+    except Exception as error:  # noqa: BLE001 - whatever a decoder raises is told, but for pydicom's, see `PROBLEMS`
+        head = {"error": "header" if kind == "DICOM" else str(error)[:200] or type(error).__name__}
     told = json.dumps(head, allow_nan=False).encode()
     out.write(len(told).to_bytes(4, "big") + told)
     for part in parts:

@@ -86,6 +86,8 @@ def check_facts(facts: Mapping[str, Any]) -> None:
             f"a DICOM object of another kind ({_name(facts['sop_name'])}), not a photo of skin",
             hint=f"{' and '.join(SOP_CLASSES.values())} are read; {_EXPORT}",
         )
+    if not isinstance(facts["frames"], int | None):
+        raise _damaged(gettext_noop("its tags contradict each other"))
     if facts["frames"] not in (None, 1):
         raise PhotoError(
             f"a DICOM file of {facts['frames']} frames", hint="export the one that you mean, as a JPEG or PNG"
@@ -112,7 +114,7 @@ def problem(facts: Mapping[str, Any]) -> PhotoError:
             f"a DICOM file packed as {_name(facts['syntax_name'])} needs a decoder that is not installed",
             hint=f"install one with {pip_install('pylibjpeg', 'pylibjpeg-libjpeg')}, or {_EXPORT}",
         )
-    return _damaged(_name(facts["problem"]))
+    return _damaged(gettext_noop("its pixels are missing or damaged"))
 
 
 def of(facts: Mapping[str, Any], parts: list[bytes]) -> Dicom:

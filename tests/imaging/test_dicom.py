@@ -280,6 +280,52 @@ def test_a_truncated_or_damaged_file_never_does_more_than_refuse() -> None:
             assert error.hint
 
 
+@pytest.mark.usefixtures("here")
+def test_what_is_damaged_is_said_in_words_of_ours_and_quotes_no_tag() -> None:
+    """pydicom quotes what it cannot read: where a length is damaged, the bytes of tags behind it, such as a name."""
+    said, source = set(), random.Random(7)
+    spoiled = [with_longer(tag, length) for tag in DICOM_TAGS for length in (20, 60, 120, 300)]
+    for write in (lambda: dicom(PIXELS.tobytes(), **NAMED), packed_as_rle, lambda: jpeg(saved(MOLE, "JPEG"), "RGB")):
+        content = write()
+        for _ in range(60):
+            damaged = bytearray(content)
+            for _ in range(source.choice((1, 2))):
+                damaged[source.randrange(132, 700)] = source.randrange(256)
+            spoiled.append(bytes(damaged[: source.choice((len(damaged), source.randrange(140, 900)))]))
+    for content in spoiled:
+        with contextlib.suppress(PhotoError):
+            try:
+                read(content)
+            except PhotoError as error:
+                said.add(error.message)
+                assert error.hint
+                raise
+    for content in spoiled:
+        decoder.answer("DICOM", content, 1 << 26, told := io.BytesIO())
+        length = int.from_bytes(told.getvalue()[:4], "big")
+        assert not [tag for tag in NAMED.values() if tag.encode() in told.getvalue()[4 : 4 + length]]
+    damaged = {text for text in said if text.startswith("the DICOM file is damaged or truncated")}
+    assert {text.partition("(")[2].rstrip(")") for text in damaged} <= OURS, damaged
+    assert len(damaged) > 2
+    assert not [text for text in said for tag in NAMED.values() if tag in text]
+
+
+def with_longer(tag: bytes, more: int) -> bytes:
+    """A file whose tag says that its value is longer, and so goes on through those behind it."""
+    content = bytearray(dicom(PIXELS.tobytes(), **NAMED))
+    place = content.index(tag, 132) + 6
+    content[place : place + 2] = (int.from_bytes(content[place : place + 2], "little") + more).to_bytes(2, "little")
+    return bytes(content)
+
+
+DICOM_TAGS = [b"\x08\0\x16\0UI", b"\x02\0\x02\0UI", b"\x02\0\x10\0UI", b"\x28\0\x04\0CS", b"\x28\0\x10\0US"]
+"""SOPClassUID, MediaStorageSOPClassUID, TransferSyntaxUID, PhotometricInterpretation, Rows."""
+OURS = {
+    *("in a header", "its pixels are missing or damaged", "a tag of its pixels is missing"),
+    *("its tags contradict each other", "a part of the pixels is missing", "its palette is missing"),
+}
+
+
 @pytest.mark.parametrize(
     "told",
     [
