@@ -204,7 +204,7 @@ class Page:
             except CredentialError as error:  # which takes no answer away from who asked
                 question.problem = error
         problem = question.problem and Explained.of(question.problem)
-        return HTMLResponse(render("answer.html", **view, is_kept=question.entry is not None, problem=problem))
+        return HTMLResponse(render("answer.html", **view, entry=question.entry, problem=problem))
 
     async def sample(self, _request: Request) -> Response:
         """A drawn mole, for who has no photo at hand."""

@@ -677,6 +677,32 @@ def test_a_history_that_another_tab_began_is_not_begun_again(new_tab: Callable[.
         page.end()
 
 
+def test_an_answer_is_called_kept_until_its_own_entry_is_removed(new_tab: Callable[..., Tab], tmp_path: Path) -> None:
+    History.open(SECRET, tmp_path).add({})
+    with serving("--embedded", "--state", tmp_path) as page:
+        tab = new_tab(page.address())
+        tab.page.on("dialog", lambda dialog: dialog.accept())
+        box, kept = tab.page.locator("#history"), tab.page.locator("#result .kept")
+        box.get_by_label("Passphrase").fill(SECRET)
+        tab.page.keyboard.press("Enter")
+        box.locator(".entries li").wait_for()
+        tab.ask(MOLE)
+        box.locator(".entries li").nth(1).wait_for()
+        for which, count in (("last", 1), ("first", 0)):
+            getattr(box.get_by_role("button", name="Remove"), which).click()
+            wait_until(lambda count=count: box.locator(".entries li").count() == count)
+            assert kept.count() == count
+        tab.again()
+        tab.ask(MOLE)
+        assert kept.count() == 1
+        box.locator(".entries li").wait_for()
+        box.get_by_role("button", name="Erase the history").click()
+        box.get_by_label("New passphrase").wait_for()
+        assert kept.count() == 0
+        assert tab.heading(), "the answer itself stays, until it is dismissed or the page is loaded again"
+        page.end()
+
+
 def test_a_history_is_closed_in_a_tab_that_is_left(new_tab: Callable[..., Tab], tmp_path: Path) -> None:
     History.open(SECRET, tmp_path)
     with serving("--embedded", "--state", tmp_path) as page:

@@ -296,9 +296,16 @@ async function changeHistory(path, options, doing = "") {
   $("#history-doing").textContent = "";
   hold(place, false);
   if (!answer.ok && $("#again")) await refresh("history"); // another tab may have begun it meanwhile
+  if (answer.ok && options?.method === "DELETE") unkeep(path);
   if (answer.ok) show(place, answer.content);
   else complain(words(answer.content));
   if (isInUse) answer.ok ? $("#history-title").focus() : $("#passphrase")?.select();
+}
+
+/** An answer says that it is kept until its entry, or all of them, are removed. */
+function unkeep(path) {
+  const kept = $("#result .kept");
+  if (path === "/api/history" || path.startsWith(`/api/history/${kept?.dataset.entry}?`)) kept?.remove();
 }
 
 /** All of it as a file, which only the browser writes. */
