@@ -15,12 +15,13 @@ import pytest
 from securesplit import wording
 from securesplit.device.options import ClientOptions
 from securesplit.device.pipeline import DiagnosisPipeline, PreparedRelease
-from securesplit.device.release_step import Assessment
+from securesplit.device.release_step import Assessment, preset_of_mechanism
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle, Calibration, NoiseCalibration
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.model.manifest import KindOfPhoto
 from securesplit.model.spread import Spread
+from securesplit.privacy.mechanism import Mechanism
 from securesplit.results import Diagnosis, Kind, RefusalReason
 from securesplit.transport.answer import Answer
 from tests.manifests import changed_manifest
@@ -219,3 +220,13 @@ def test_reading_a_kind_changes_nothing_that_is_released(tmp_path: Path) -> None
         assert isinstance(prepared, PreparedRelease)
         releases.append(prepared.ready.release)
     assert np.array_equal(*releases)
+
+
+def test_what_an_own_mechanism_s_answers_to_such_photos_are_worth_is_not_known() -> None:
+    """They are read as the preset's, whose noise it replaces, and so are worth less by nobody knows how much."""
+    bundle, mine = Bundle.load(), Mechanism(lambda grid, *_: grid, "certified", "mine", "mine 1.0")
+    shipped, own = (LEARNED.read(one) for one in (bundle.preset("certified"), preset_of_mechanism(bundle, mine)))
+    assert (own.calibration, own.threshold) == (shipped.calibration, shipped.threshold)
+    assert shipped.accuracy is not None
+    assert shipped.spread is not None
+    assert (own.accuracy, own.spread) == (None, None)
