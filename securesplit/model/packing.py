@@ -125,6 +125,10 @@ def _named_for_tensorflow(network: Any) -> Any:
     return copy
 
 
+UNKNOWN_OPERATION = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
+"""In the converter's pages of MLIR: an operation that it has nothing for."""
+
+
 @contextlib.contextmanager
 def _refusing(task: str) -> Iterator[None]:
     """Whatever Keras, TensorFlow and LiteRT let through while they do `task` becomes a BundleError."""
@@ -133,8 +137,10 @@ def _refusing(task: str) -> Iterator[None]:
     except SecureSplitError:
         raise
     except Exception as error:
+        lacking = sorted(set(UNKNOWN_OPERATION.findall(str(error))))
+        reason = f"LiteRT has no {', '.join(lacking)}" if lacking else f"{type(error).__name__}: {first_line(error)}"
         raise BundleError(
-            f"the network cannot be {task} ({type(error).__name__}: {first_line(error)})",
+            f"the network cannot be {task} ({reason})",
             hint="use layers of Keras that LiteRT knows, computing in float32",
         ) from error
 

@@ -274,3 +274,19 @@ def test_cuts_in_text_and_json(tmp_path: Path) -> None:
         "tail_multiply_adds": 8,
         "measured": None,
     }
+
+
+def test_operations_that_litert_lacks_are_named_without_pages_of_mlir(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    photo = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(4, 3, strides=2, name="stem")(photo)
+    x = keras.ops.cumprod(keras.ops.erfinv(keras.ops.tanh(x)), axis=1)
+    logit = keras.layers.Dense(1)(keras.layers.GlobalAveragePooling2D()(x))
+    keras.Model(photo, logit).save(tmp_path / "odd.keras")
+    flags = ["--at", "stem", "--pixels", "0..1", "--out", str(tmp_path / "bundle")]
+    assert run(["split", str(tmp_path / "odd.keras"), *flags]) == 9
+    error = capfd.readouterr().err
+    assert "error: the network cannot be converted to float16 (LiteRT has no Cumprod, Erfinv)\n" in error
+    assert "hint: use layers of Keras that LiteRT knows" in error
+    assert "MLIR" not in error
