@@ -128,7 +128,10 @@ def check(
         raise CredentialError("the revocation list is empty", hint=REMAKE)
     _check_pair(chain, key, side, where)
     _check_purpose(chain[0], side, where.certificate)
-    path = _path(chain, authorities)
+    try:
+        path = _path(chain, authorities)
+    except ValueError:  # cryptography reads names when they are asked for
+        raise CredentialError(f"a name in the {side}'s certificates cannot be read", hint=REMAKE) from None
     _check_dates(path, lists, side, now)
     return Credentials(
         profile.pem(chain),
