@@ -299,7 +299,8 @@ def test_answers_before_an_interrupt_are_no_diagnosis_either(draw_photo: Draw) -
     with subprocess.Popen([*command, *photos], **piped) as process:  # type: ignore[call-overload]
         assert process.stdout.readline().startswith(photos[0])
         process.send_signal(signal.SIGINT)
-        out, said = process.communicate(timeout=60)
+        out = process.stdout.read()  # `communicate` would leave out what readline has read ahead
+        said = process.communicate(timeout=60)[1]
     assert process.returncode == 130
     with i18n.using("ko"):
         disclaimer = i18n.gettext(DISCLAIMER)
