@@ -65,21 +65,11 @@ def study(
         held = [_part(source, k) for source in held_out_by if source in {photo.source for photo in photos[k]}]
         own = replace(config, hold_out=",".join(held))
         train(own, _parted(data, photos[k], k), out / f"fold-{k}", **learned_from)
-    table = {
-        source: paired.compared(list(_pairs(source, data, out, photos, run))) for source, run in held_out_by.items()
-    }
-    counts = {
-        source: {
-            "photos": len(found := [p for of_fold in photos.values() for p in of_fold if p.source == source]),
-            "malignant": sum(p.malignant for p in found),
-        }
-        for source in held_out_by
-    }
     content = {
         "schema": SCHEMA,
         "config": config.to_json(),
         "folds": folds,
-        "sources": {source: {**counts[source], **table[source]} for source in held_out_by},
+        "sources": {source: _measured(source, data, out, photos, run) for source, run in held_out_by.items()},
     }
     write_json(out / "own_photos.json", content)
     write_text_atomic(out / "own_photos.md", markdown(content) + "\n")
@@ -112,6 +102,14 @@ def _parted(data: Dataset, part: Sequence[Photo], k: int) -> Dataset:
     held = {photo.path for photo in part}
     learned = [replace(p, source=_part(p.source, k)) if p.path in held else p for p in data.photos["train"]]
     return replace(data, photos={**data.photos, "train": learned})
+
+
+def _measured(
+    source: str, data: Dataset, out: Path, photos: Mapping[int, Sequence[Photo]], without: Path
+) -> dict[str, Any]:
+    shown = [photo for of_fold in photos.values() for photo in of_fold if photo.source == source]
+    counts = {"photos": len(shown), "malignant": sum(photo.malignant for photo in shown)}
+    return {**counts, **paired.compared(list(_pairs(source, data, out, photos, without)))}
 
 
 def _pairs(
