@@ -114,9 +114,9 @@ def _phone(root: Path, row: dict[str, str], *, dx: str, biopsied: str, source: s
     )
 
 
-def fold_of(patient: str) -> int:
-    """The fold of a patient, from 0 to `FOLDS` - 1; it depends on the name alone."""
-    return hashlib.sha256(patient.encode()).digest()[0] % FOLDS
+def fold_of(name: str, folds: int = FOLDS) -> int:
+    """The fold of a patient or lesion, from 0 to `folds` - 1; it depends on the name alone."""
+    return hashlib.sha256(name.encode()).digest()[0] % folds
 
 
 def merged(ham10000: dict[str, list[Photo]], root: Path) -> dict[str, list[Photo]]:

@@ -14,7 +14,6 @@ Trainings are runs of `training.train` in ``OUT/fold-0`` and so on, so a study t
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from securesplit.atomic import write_text_atomic
 from securesplit.errors import ConfigError
 from securesplit.text import markdown_table
 from training import command
+from training.data.collection import fold_of
 from training.data.dataset import Dataset
 from training.data.photo import Photo, without_fold
 from training.evaluation.sources import scorer_of_run
@@ -84,13 +84,9 @@ def _held_out_by(runs: Sequence[Path]) -> dict[str, Path]:
     return found
 
 
-def fold_of(photo: Photo, folds: int) -> int:
-    """The fold of a photo; photos of one lesion are in one, and it depends on the lesion's name alone."""
-    return hashlib.sha256(photo.lesion.encode()).digest()[0] % folds
-
-
 def _in_fold(data: Dataset, sources: Mapping[str, Any], k: int, folds: int) -> list[Photo]:
-    return [p for p in data.photos["train"] if p.source in sources and fold_of(p, folds) == k]
+    """The photos of `sources` in fold `k`; those of one lesion are in one fold."""
+    return [p for p in data.photos["train"] if p.source in sources and fold_of(p.lesion, folds) == k]
 
 
 def _part(source: str, k: int) -> str:
